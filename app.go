@@ -1,0 +1,100 @@
+package chat2response
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+
+	"github.com/labiium/chat2response/convert"
+)
+
+func init() {
+	caddy.RegisterModule(App{})
+}
+
+// App owns what outlives a request and must not be opened while a configuration
+// is only checked. Handlers bring it up by themselves; it needs no
+// configuration.
+type App struct {
+	storage    certmagic.Storage
+	needSealer bool // some handler has no seal_key of its own
+
+	// ready is closed when Start has opened everything: apps start in no fixed
+	// order, so a request may come before.
+	ready  chan struct{}
+	sealer *convert.Sealer
+}
+
+// CaddyModule returns the Caddy module information.
+func (App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "chat2response",
+		New: func() caddy.Module { return new(App) },
+	}
+}
+
+// Provision sets up the app. It opens nothing.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.storage = ctx.Storage()
+	a.ready = make(chan struct{})
+	return nil
+}
+
+// Start opens what the handlers need.
+func (a *App) Start() error {
+	defer close(a.ready)
+	if !a.needSealer {
+		return nil
+	}
+	secret, err := storedSecret(context.Background(), a.storage)
+	if err != nil {
+		return fmt.Errorf("the key for sealing reasoning (set seal_key to keep none in storage): %w", err)
+	}
+	a.sealer, err = convert.NewSealer(secret)
+	return err
+}
+
+// Stop does nothing: requests in flight still use what Start has opened.
+func (a *App) Stop() error { return nil }
+
+// sealerFor waits for Start and returns the sealer under the stored secret.
+func (a *App) sealerFor(ctx context.Context) (*convert.Sealer, error) {
+	select {
+	case <-a.ready:
+		return a.sealer, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// sealSecret is the name of the secret in Caddy's storage, which nodes may share.
+const sealSecret = "chat2response/seal.key"
+
+// storedSecret reads the secret, making it when there is none. The lock keeps two
+// nodes from making two.
+func storedSecret(ctx context.Context, storage certmagic.Storage) ([]byte, error) {
+	secret, err := storage.Load(ctx, sealSecret)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return secret, err
+	}
+	if err := storage.Lock(ctx, sealSecret); err != nil {
+		return nil, err
+	}
+	defer storage.Unlock(ctx, sealSecret)
+	secret, err = storage.Load(ctx, sealSecret)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return secret, err
+	}
+	secret = convert.NewSecret()
+	return secret, storage.Store(ctx, sealSecret, secret)
+}
+
+// Interface guards
+var (
+	_ caddy.App         = (*App)(nil)
+	_ caddy.Provisioner = (*App)(nil)
+)

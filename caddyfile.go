@@ -1,0 +1,317 @@
+package chat2response
+
+import (
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+	"github.com/dustin/go-humanize"
+
+	"github.com/labiium/chat2response/convert"
+)
+
+func init() {
+	httpcaddyfile.RegisterHandlerDirective("chat2response", parseCaddyfile)
+	httpcaddyfile.RegisterDirectiveOrder("chat2response", httpcaddyfile.Before, "reverse_proxy")
+}
+
+func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	h := new(Handler)
+	proxies, err := h.unmarshal(helper.Dispenser)
+	if err != nil {
+		return nil, err
+	}
+	// The routes of handle_response need the whole Caddyfile.
+	for u, proxy := range proxies {
+		if err := proxy.FinalizeUnmarshalCaddyfile(helper); err != nil {
+			return nil, err
+		}
+		u.HandleRaw = caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil)
+	}
+	return h, nil
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	chat2response [<matcher>] [<upstreams...>] {
+//	    to       <upstreams...>
+//	    mode     responses|chat
+//	    api_key  <key>
+//	    alias    <model> <upstream_model>
+//	    dialect  <name>
+//	    <any subdirective of reverse_proxy>
+//
+//	    upstream <models...> {
+//	        <all of the above>
+//	    }
+//
+//	    strict
+//	    max_body         <size>
+//	    reasoning_events summary|text|off
+//	    hosted_tools     refuse|drop
+//	    seal_key         <secret>
+//	    keep_alive       <duration>|off
+//	    allow_anonymous
+//	}
+//
+// An upstream is host:port or a URL. A URL's path is where the API is; without
+// one it is at /v1. The upstream of the main block serves the models that no
+// upstream block names.
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	proxies, err := h.unmarshal(d)
+	for u, proxy := range proxies {
+		u.HandleRaw = caddyconfig.JSONModuleObject(proxy, "handler", "reverse_proxy", nil)
+	}
+	return err
+}
+
+// unmarshal reads the directive. The proxies that it returns are not yet in
+// their upstreams.
+func (h *Handler) unmarshal(d *caddyfile.Dispenser) (map[*Upstream]*reverseproxy.Handler, error) {
+	d.Next() // the directive's name
+	main := newUpstreamParser(d.Token())
+	for _, t := range remaining(d) {
+		main.to = append(main.to, t)
+	}
+	blocks := []*upstreamParser{}
+	for d.NextBlock(0) {
+		if d.Val() == "upstream" {
+			b := newUpstreamParser(d.Token())
+			b.u.Models = d.RemainingArgs()
+			if len(b.u.Models) == 0 {
+				return nil, d.Err("upstream needs the models that it serves; * is all")
+			}
+			for d.NextBlock(1) {
+				if err := b.subdirective(d); err != nil {
+					return nil, err
+				}
+			}
+			blocks = append(blocks, b)
+			continue
+		}
+		ok, err := h.subdirective(d)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			if err := main.subdirective(d); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(blocks) == 0 || main.used {
+		blocks = append(blocks, main)
+	}
+	proxies := map[*Upstream]*reverseproxy.Handler{}
+	for _, b := range blocks {
+		proxy, err := b.proxy(h.MaxBody)
+		if err != nil {
+			return nil, err
+		}
+		if proxy != nil {
+			proxies[b.u] = proxy
+		}
+		h.Upstreams = append(h.Upstreams, b.u)
+	}
+	return proxies, nil
+}
+
+// subdirective reads one of the handler's own. It tells whether it was one.
+func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
+	var arg string
+	name := d.Val()
+	switch name {
+	case "strict", "allow_anonymous":
+		if d.NextArg() {
+			return true, d.ArgErr()
+		}
+		h.Strict = h.Strict || name == "strict"
+		h.AllowAnonymous = h.AllowAnonymous || name == "allow_anonymous"
+		return true, nil
+	case "max_body", "reasoning_events", "hosted_tools", "seal_key", "keep_alive":
+		if !d.AllArgs(&arg) {
+			return true, d.ArgErr()
+		}
+	default:
+		return false, nil
+	}
+	switch name {
+	case "max_body":
+		size, err := humanize.ParseBytes(arg)
+		if err != nil || size == 0 || size > 1<<40 {
+			return true, d.Errf("max_body is %q, and must be a size such as 32MiB", arg)
+		}
+		h.MaxBody = int64(size)
+	case "reasoning_events":
+		h.ReasoningEvents = arg
+	case "hosted_tools":
+		h.HostedTools = arg
+	case "seal_key":
+		h.SealKey = arg
+	case "keep_alive":
+		if arg == "off" {
+			h.KeepAlive = -1
+			return true, nil
+		}
+		every, err := caddy.ParseDuration(arg)
+		if err != nil || every <= 0 {
+			return true, d.Errf("keep_alive is %q, and must be a duration such as 15s, or off", arg)
+		}
+		h.KeepAlive = caddy.Duration(every)
+	}
+	return true, nil
+}
+
+// upstreamParser gathers what an upstream's block says: what is ours, and the
+// tokens that are for reverse_proxy.
+type upstreamParser struct {
+	u     *Upstream
+	used  bool
+	start caddyfile.Token
+	to    []caddyfile.Token
+	rest  []caddyfile.Token
+}
+
+func newUpstreamParser(start caddyfile.Token) *upstreamParser {
+	return &upstreamParser{u: &Upstream{}, start: start}
+}
+
+// remaining are the rest of the line's tokens.
+func remaining(d *caddyfile.Dispenser) []caddyfile.Token {
+	var tokens []caddyfile.Token
+	for d.NextArg() {
+		tokens = append(tokens, d.Token())
+	}
+	return tokens
+}
+
+func (p *upstreamParser) subdirective(d *caddyfile.Dispenser) error {
+	p.used = true
+	var arg string
+	name := d.Val()
+	switch name {
+	case "to":
+		to := remaining(d)
+		if len(to) == 0 {
+			return d.ArgErr()
+		}
+		p.to = append(p.to, to...)
+		return nil
+	case "alias":
+		var to string
+		if !d.AllArgs(&arg, &to) {
+			return d.ArgErr()
+		}
+		if _, twice := p.u.Aliases[arg]; twice {
+			return d.Errf("alias %q is there twice", arg)
+		}
+		if p.u.Aliases == nil {
+			p.u.Aliases = map[string]string{}
+		}
+		p.u.Aliases[arg] = to
+		return nil
+	case "mode", "api_key", "dialect":
+		if !d.AllArgs(&arg) {
+			return d.ArgErr()
+		}
+	default:
+		p.rest = append(p.rest, d.NextSegment()...)
+		return nil
+	}
+	switch name {
+	case "mode":
+		p.u.Mode = convert.API(arg)
+	case "api_key":
+		p.u.APIKey = arg
+	case "dialect":
+		if convert.Dialects[arg] == nil {
+			return d.Errf("dialect is %q, and must be one of %s", arg, strings.Join(convert.DialectNames(), ", "))
+		}
+		p.u.Dialect = arg
+	}
+	return nil
+}
+
+// passiveFailure is how long one of several upstreams is left alone after a
+// failure, where the configuration does not say.
+const passiveFailure = 10 * time.Second
+
+// proxy makes the reverse_proxy of the upstream, or nil where it names none.
+func (p *upstreamParser) proxy(maxBody int64) (*reverseproxy.Handler, error) {
+	if len(p.to) == 0 && len(p.rest) == 0 {
+		return nil, nil
+	}
+	p.used = true
+	tokens := []caddyfile.Token{p.start}
+	tokens[0].Text = "reverse_proxy"
+	for _, t := range p.to {
+		address, base, err := splitAddress(t)
+		if err != nil {
+			return nil, err
+		}
+		if base != "" {
+			if p.u.BasePath != nil && *p.u.BasePath != base {
+				return nil, parseError(t, "upstreams of one group have different paths, %q and %q", *p.u.BasePath, base)
+			}
+			p.u.BasePath = &base
+		}
+		t.Text = address
+		// All on the line of the directive, wherever they stood.
+		t.File, t.Line = p.start.File, p.start.Line
+		tokens = append(tokens, t)
+	}
+	if len(p.rest) > 0 {
+		open, shut := p.start, p.rest[len(p.rest)-1]
+		open.Text, shut.Text = "{", "}"
+		shut.Line++
+		tokens = append(append(append(tokens, open), p.rest...), shut)
+	}
+	proxy := new(reverseproxy.Handler)
+	if err := proxy.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
+		return nil, err
+	}
+	// A request whose body is not kept cannot be tried again, and the second
+	// upstream would be taken for broken (caddyserver/caddy#7546). A body of just
+	// the buffer's size counts as not kept.
+	if proxy.RequestBuffers == 0 {
+		if maxBody == 0 {
+			maxBody = defaultMaxBody
+		}
+		proxy.RequestBuffers = maxBody + 1
+	}
+	// With several upstreams, one that is down should not be seen.
+	if len(proxy.Upstreams) > 1 && proxy.LoadBalancing == nil && proxy.HealthChecks == nil {
+		proxy.LoadBalancing = &reverseproxy.LoadBalancing{Retries: len(proxy.Upstreams) - 1}
+		proxy.HealthChecks = &reverseproxy.HealthChecks{Passive: &reverseproxy.PassiveHealthChecks{FailDuration: caddy.Duration(passiveFailure)}}
+	}
+	return proxy, nil
+}
+
+// splitAddress takes the path off an upstream's address: reverse_proxy takes
+// none.
+func splitAddress(t caddyfile.Token) (address, base string, err error) {
+	scheme, _, isURL := strings.Cut(t.Text, "://")
+	if !isURL || strings.Contains(t.Text, "{") {
+		return t.Text, "", nil
+	}
+	u, err := url.Parse(t.Text)
+	if err != nil {
+		return "", "", parseError(t, "the upstream's address cannot be read: %v", err)
+	}
+	if u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return "", "", parseError(t, "an upstream's address has no user, query or fragment")
+	}
+	return scheme + "://" + u.Host, u.Path, nil
+}
+
+func parseError(t caddyfile.Token, format string, args ...any) error {
+	d := caddyfile.NewDispenser([]caddyfile.Token{t})
+	d.Next()
+	return d.Errf(format, args...)
+}

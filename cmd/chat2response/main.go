@@ -1,0 +1,22 @@
+// Command chat2response is Caddy with the chat2response module. With --demo it
+// is a gateway to a model that runs inside it, to try everything without an
+// account.
+package main
+
+import (
+	"os"
+	_ "time/tzdata"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/labiium/chat2response"
+)
+
+func main() {
+	// A flag is not a Caddy command: it is for our own, which is the default.
+	if len(os.Args) > 1 && os.Args[1] == "--demo" {
+		os.Args = append([]string{os.Args[0], "chat2response"}, os.Args[1:]...)
+	}
+	caddycmd.Main()
+}

@@ -1,0 +1,272 @@
+package convert
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/labiium/chat2response/convert/chat"
+	"github.com/labiium/chat2response/convert/responses"
+	"github.com/labiium/chat2response/sse"
+)
+
+// Request is a client's request in canonical form.
+type Request struct {
+	// In is the API of the request, Out that of its answer. They differ where a
+	// path answers another API than it is asked in.
+	In, Out API
+	// Canonical is the request. To change what the upstream is asked, change it
+	// before [Request.To].
+	Canonical *responses.Request
+
+	chat *chat.Request // of a Chat client
+}
+
+// Read reads a client's request. Its errors are of type *[Error].
+func Read(in API, body []byte) (*Request, error) {
+	r := &Request{In: in, Out: in}
+	var err error
+	if in == Responses {
+		r.Canonical, err = ReadResponses(body)
+		return r, err
+	}
+	if r.chat, err = ReadChat(body); err != nil {
+		return nil, err
+	}
+	// Only what an answer repeats: the messages are translated for an upstream
+	// that needs it.
+	var ignored Report
+	r.Canonical, err = chatFields(r.chat, &Options{Dialect: &Dialect{}}, &ignored)
+	return r, err
+}
+
+// Sniff tells which API a request body is of, by what only one of them has:
+// input or messages.
+func Sniff(body []byte) (API, error) {
+	var has struct {
+		Messages jsontext.Value `json:"messages"`
+		Input    jsontext.Value `json:"input"`
+		Previous jsontext.Value `json:"previous_response_id"`
+		Prompt   jsontext.Value `json:"prompt"`
+		Conv     jsontext.Value `json:"conversation"`
+	}
+	if err := unmarshal(body, &has); err != nil {
+		return "", err
+	}
+	responses := isSet(has.Input) || isSet(has.Previous) || isSet(has.Prompt) || isSet(has.Conv)
+	switch {
+	case isSet(has.Messages) && responses:
+		return "", invalid("invalid_value", "messages", "The body is both a Chat Completions request ('messages') and a Responses request ('input'). Send one of them.")
+	case isSet(has.Messages):
+		return Chat, nil
+	case responses:
+		return Responses, nil
+	}
+	return "", invalid("missing_required_parameter", "messages", "Missing required parameter: 'messages' for a Chat Completions request, or 'input' for a Responses request.")
+}
+
+// Model is the client's name for the model.
+func (r *Request) Model() string { return r.Canonical.Model }
+
+// Stream tells whether the client wants a stream.
+func (r *Request) Stream() bool { return or(r.Canonical.Stream, false) }
+
+// Turn is one call of an upstream: what it is asked, and how its answer is read.
+type Turn struct {
+	// Body is the request for the upstream.
+	Body []byte
+	// Report is what could not be carried over.
+	Report Report
+
+	to    API
+	req   *Request
+	o     Options
+	names *Names
+	stops []string
+}
+
+// To translates the request for an upstream of the API to. Its errors are of
+// type *[Error].
+func (r *Request) To(to API, o Options) (*Turn, error) {
+	t := &Turn{to: to, req: r, o: o, names: &Names{}}
+	var body any
+	var err error
+	switch {
+	case r.In == Chat && to == Chat:
+		body = t.chatToChat()
+	case r.In == Chat:
+		t.stops = stops(r.chat)
+		body, err = toResponses(r.chat, &t.o, &t.Report)
+	case to == Chat:
+		body, err = toChat(r.Canonical, &t.o, &t.Report, t.names)
+	default:
+		req := *r.Canonical
+		if o.Model != "" {
+			req.Model = o.Model
+		}
+		body = &req
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.Body, err = json.Marshal(body, writeOptions)
+	return t, err
+}
+
+// chatToChat is the client's own request, with what its answer in another API
+// needs.
+func (t *Turn) chatToChat() *chat.Request {
+	req := *t.req.chat
+	if t.o.Model != "" {
+		req.Model = t.o.Model
+	}
+	if or(req.Stream, false) && !t.o.dialect().NoUsage && t.req.Out == Responses {
+		options := chat.StreamOptions{}
+		if req.StreamOptions != nil {
+			options = *req.StreamOptions
+		}
+		yes := true
+		options.IncludeUsage = &yes
+		req.StreamOptions = &options
+	}
+	for _, tool := range req.Tools {
+		if tool.Custom != nil {
+			t.names.add(tool.Custom.Name, toolRef{kind: kindNative, name: tool.Custom.Name})
+		} else if tool.Function != nil {
+			t.names.add(tool.Function.Name, toolRef{name: tool.Function.Name})
+		}
+	}
+	return &req
+}
+
+// StreamReader reads an upstream's stream and emits canonical events.
+type StreamReader interface {
+	// Start is called when the upstream has begun to answer.
+	Start() error
+	// Event reads one server-sent event.
+	Event(sse.Event) error
+	// Finishing tells that the answer is complete, and only its usage may follow.
+	Finishing() bool
+	// Close is called when the upstream's stream has ended, with the reason if it
+	// broke off. If no terminal event has been emitted, one is now.
+	Close(cause *Error) error
+}
+
+// Reader returns a reader of the upstream's stream. Stop sequences that the
+// upstream does not have are applied to it: when one has come, the terminal
+// event is emitted, and cancel is called, if it is not nil, as the rest is not
+// wanted.
+func (t *Turn) Reader(emit Emit, cancel func()) StreamReader {
+	if len(t.stops) > 0 {
+		emit = newStopper(t.stops, emit, cancel).Event
+	}
+	if t.to == Chat {
+		return newChatStream(t.req.Canonical, &t.o, t.names, emit)
+	}
+	return newResponsesStream(t.req.Canonical, &t.o, emit)
+}
+
+// Answer reads the upstream's whole answer. A response that failed is an *[Error].
+func (t *Turn) Answer(body []byte) (*responses.Response, error) {
+	var resp *responses.Response
+	var err error
+	if t.to == Chat {
+		resp, err = t.chatAnswer(body)
+	} else {
+		resp, err = t.responsesAnswer(body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if resp.Status == responses.Failed || resp.Status == responses.Cancelled {
+		return nil, FailedError(resp)
+	}
+	if len(t.stops) > 0 {
+		cutResponse(resp, t.stops)
+	}
+	return resp, nil
+}
+
+// unreadable is the error of an answer that is not one.
+func unreadable(body []byte) *Error {
+	what := "The upstream's answer could not be read: it is not the JSON of its API."
+	if trimmed := bytes.TrimSpace(body); len(trimmed) > 0 && trimmed[0] == '<' {
+		what = "The upstream answered with HTML or XML, not with JSON. Is its address, with the path, right?"
+	}
+	return &Error{Status: 502, Type: "server_error", Code: "bad_upstream_answer", Message: what}
+}
+
+func (t *Turn) chatAnswer(body []byte) (*responses.Response, error) {
+	var a chat.Answer
+	if err := json.Unmarshal(body, &a, lenient); err != nil {
+		return nil, unreadable(body)
+	}
+	if e := answerError(&a); e != nil {
+		return nil, e
+	}
+	if len(a.Choices) == 0 {
+		return nil, unreadable(body)
+	}
+	var resp *responses.Response
+	s := newChatStream(t.req.Canonical, &t.o, t.names, func(e *responses.Event) error {
+		if responses.Terminal(e.Type) {
+			resp = e.Response
+		}
+		return nil
+	})
+	if err := s.take(&a); err != nil {
+		return nil, err
+	}
+	if s.finish == "" { // a whole answer is whole without saying so
+		s.finish = "stop"
+	}
+	err := s.end(true)
+	return resp, err
+}
+
+func (t *Turn) responsesAnswer(body []byte) (*responses.Response, error) {
+	resp := new(responses.Response)
+	if err := json.Unmarshal(body, resp, lenient); err != nil || resp.ID == "" && resp.Output == nil {
+		var has struct {
+			Error jsontext.Value `json:"error"`
+		}
+		if json.Unmarshal(body, &has, lenient) == nil && isSet(has.Error) {
+			return nil, ReadError(502, body)
+		}
+		return nil, unreadable(body)
+	}
+	if t.o.Model != "" {
+		resp.Model = t.req.Canonical.Model
+	}
+	if resp.ID == "" {
+		resp.ID = t.o.newID("resp_")
+	}
+	if resp.Status == "" {
+		resp.Status = responses.Completed
+	}
+	if resp.Output == nil {
+		resp.Output = []responses.Item{}
+	}
+	return resp, nil
+}
+
+// Writer returns the writer of the client's stream: it is given the canonical
+// events and writes the client's to w, which it leaves to the caller to send.
+func (r *Request) Writer(w *sse.Writer) Emit {
+	if r.Out == Chat {
+		return newChatWriter(w, faceOf(r.chat)).Event
+	}
+	return (&responsesWriter{w: w}).Event
+}
+
+// Write makes the body of the client's answer.
+func (r *Request) Write(resp *responses.Response) ([]byte, error) {
+	if r.Out == Chat {
+		return json.Marshal(completion(resp, faceOf(r.chat)), json.FormatNilSliceAsNull(true), writeOptions)
+	}
+	return json.Marshal(resp, writeOptions)
+}
+
+func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }

@@ -1,0 +1,238 @@
+// Package chat2response is a Caddy HTTP handler that stands between clients and
+// servers of OpenAI's two APIs, Chat Completions and Responses: a client of
+// either is served by an upstream of either, streaming included.
+package chat2response
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/labiium/chat2response/convert"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Defaults of [Handler].
+const (
+	defaultMaxBody   = 32 << 20
+	defaultKeepAlive = 15 * time.Second
+)
+
+// Handler serves OpenAI's Chat Completions and Responses APIs from upstreams of
+// either.
+//
+// It answers these paths, with and without /v1 in front:
+//
+//	POST /v1/chat/completions   Chat Completions
+//	POST /v1/responses          Responses
+//	POST /proxy                 either body; always answers as Responses
+//	POST /convert               either body; answers the other API's request
+//	GET  /status                what runs here
+//	     /v1/…                  everything else goes to the upstream, untouched
+//
+// Other requests go to the next handler.
+//
+// It sets these placeholders:
+//
+// Placeholder | Description
+// ------------|---------------
+// `{http.chat2response.model}` | The model that the client asked for
+// `{http.chat2response.route}` | `chat`, `responses`, `proxy`, `convert` or `passthrough`
+type Handler struct {
+	// The servers that answer. The first whose models match the request's is used;
+	// one without models matches every request. Without any, the next handler is
+	// the upstream, and speaks Responses.
+	Upstreams []*Upstream `json:"upstreams,omitempty"`
+
+	// Refuse requests with members that cannot be carried over to the upstream's
+	// API, instead of leaving them out and saying so in the header
+	// X-Chat2Response-Warnings. Default: false.
+	Strict bool `json:"strict,omitempty"`
+
+	// The largest request body in bytes, after decompression. Larger ones are
+	// answered 413. Default: 33554432 (32 MiB).
+	MaxBody int64 `json:"max_body,omitempty"`
+
+	// How a Responses client sees the reasoning of a Chat upstream: `summary`
+	// (reasoning_summary_text events, which every client shows), `text`
+	// (reasoning_text events), or `off`. Default: `summary`.
+	ReasoningEvents string `json:"reasoning_events,omitempty"`
+
+	// What becomes of tools that run at OpenAI and that a Chat upstream cannot
+	// have (file_search, code_interpreter, image_generation, computer, mcp):
+	// `refuse` answers 400, `drop` leaves them out and says so. Web search is
+	// always left out. Default: `refuse`.
+	HostedTools string `json:"hosted_tools,omitempty"`
+
+	// The secret under which reasoning is sealed into encrypted_content for clients
+	// that carry it themselves, at least 16 bytes; placeholders {env.*} and {file.*}
+	// are replaced. Gateways that serve the same clients need the same one.
+	// Default: one that is made once and kept in Caddy's storage.
+	SealKey string `json:"seal_key,omitempty"`
+
+	// After how much silence of an upstream a comment is sent to the client of a
+	// translated stream, so that nothing between takes the connection for dead.
+	// Negative: never. Default: 15s.
+	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
+
+	// Serve requests without a key of this gateway although an upstream has an
+	// api_key: whoever reaches the site spends it. Default: false.
+	AllowAnonymous bool `json:"allow_anonymous,omitempty"`
+
+	app    *App
+	sealer *convert.Sealer // under SealKey, if there is one
+	logger *zap.Logger
+}
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.chat2response",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets up the handler and its upstreams. It opens nothing.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	if h.MaxBody == 0 {
+		h.MaxBody = defaultMaxBody
+	}
+	if h.KeepAlive == 0 {
+		h.KeepAlive = caddy.Duration(defaultKeepAlive)
+	}
+	if len(h.Upstreams) == 0 {
+		h.Upstreams = []*Upstream{{}}
+	}
+	for i, u := range h.Upstreams {
+		if err := u.provision(ctx); err != nil {
+			return fmt.Errorf("upstream %d: %w", i, err)
+		}
+	}
+	if h.SealKey != "" {
+		secret, err := caddy.NewReplacer().ReplaceOrErr(h.SealKey, true, true)
+		if err != nil {
+			return fmt.Errorf("seal_key: %w", err)
+		}
+		if h.sealer, err = convert.NewSealer([]byte(secret)); err != nil {
+			return fmt.Errorf("seal_key: %w", err)
+		}
+	}
+	app, err := ctx.App("chat2response")
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	if h.sealer == nil {
+		h.app.needSealer = true
+	}
+	return registerMetrics(ctx.GetMetricsRegistry())
+}
+
+// Validate checks the configuration.
+func (h *Handler) Validate() error {
+	if h.MaxBody < 0 {
+		return fmt.Errorf("max_body is %d, and must be positive", h.MaxBody)
+	}
+	switch convert.ReasoningForm(h.ReasoningEvents) {
+	case "", convert.ReasoningSummary, convert.ReasoningText, convert.ReasoningOff:
+	default:
+		return fmt.Errorf("reasoning_events is %q, and must be summary, text or off", h.ReasoningEvents)
+	}
+	if h.HostedTools != "" && h.HostedTools != "refuse" && h.HostedTools != "drop" {
+		return fmt.Errorf("hosted_tools is %q, and must be refuse or drop", h.HostedTools)
+	}
+	for i, u := range h.Upstreams {
+		if err := u.validate(); err != nil {
+			return fmt.Errorf("upstream %d: %w", i, err)
+		}
+		if u.apiKey != "" && !h.AllowAnonymous {
+			return fmt.Errorf("upstream %d has an api_key, and this handler asks its clients for none: whoever reaches the site would spend it. Set allow_anonymous if that is meant; leave api_key out to pass the clients' own keys on", i)
+		}
+		if len(u.Models) == 0 && i < len(h.Upstreams)-1 {
+			return fmt.Errorf("upstream %d matches every model, so those behind it are never used", i)
+		}
+	}
+	return nil
+}
+
+// ServeHTTP answers OpenAI's paths and hands all others to next.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	rt, ok := routeOf(r.URL.Path)
+	if !ok {
+		return next.ServeHTTP(w, r)
+	}
+	x := &exchange{h: h, w: w, r: r, next: next, route: rt}
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.Set("http.chat2response.route", rt.name)
+	err := x.serve()
+	repl.Set("http.chat2response.model", x.model)
+	x.log()
+	var failure *convert.Error
+	if errors.As(err, &failure) {
+		x.fail(failure)
+		return nil
+	}
+	return err
+}
+
+// route is what a path asks for.
+type route struct {
+	name   string
+	path   string      // below the API's base, for the upstream
+	method string      // the only one, if there is one
+	in     convert.API // of the request; empty: told by its body
+	out    convert.API // of the answer; empty: that of the request
+}
+
+// routes are the paths that are answered here.
+var routes = map[string]route{
+	"/chat/completions": {name: "chat", method: http.MethodPost, in: convert.Chat},
+	"/responses":        {name: "responses", method: http.MethodPost, in: convert.Responses},
+	"/proxy":            {name: "proxy", method: http.MethodPost, out: convert.Responses},
+	"/convert":          {name: "convert", method: http.MethodPost},
+	"/status":           {name: "status", method: http.MethodGet},
+}
+
+// resources are the first elements of the other paths of OpenAI's API, which are
+// passed on without /v1 too.
+var resources = []string{
+	"audio", "batches", "chat", "completions", "containers", "conversations", "embeddings", "evals", "files",
+	"fine_tuning", "images", "models", "moderations", "rerank", "responses", "tokenize", "uploads", "vector_stores", "videos",
+}
+
+func routeOf(path string) (route, bool) {
+	below, v1 := strings.CutPrefix(path, "/v1")
+	if v1 && below != "" && below[0] != '/' {
+		return route{}, false
+	}
+	clean := "/" + strings.Trim(below, "/")
+	if rt, ok := routes[clean]; ok {
+		rt.path = clean
+		return rt, true
+	}
+	first, _, _ := strings.Cut(clean[1:], "/")
+	if clean != "/" && (v1 || slices.Contains(resources, first)) {
+		return route{name: "passthrough", path: below}, true
+	}
+	return route{}, false
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+)

@@ -1,0 +1,260 @@
+package chat2response
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/labiium/chat2response/convert"
+)
+
+// Upstream is a server of one of the two APIs, or a group of servers that are
+// alike.
+type Upstream struct {
+	// The models that this upstream serves, as patterns in which * stands for any
+	// characters. They are matched against the model that the client names, case
+	// included. Default: all.
+	Models []string `json:"models,omitempty"`
+
+	// The API that the upstream speaks: `responses` or `chat`. Default: `responses`.
+	Mode convert.API `json:"mode,omitempty"`
+
+	// The path under which the upstream's API is. Default: `/v1`.
+	BasePath *string `json:"base_path,omitempty"`
+
+	// The key that is sent to the upstream in place of the client's own;
+	// placeholders {env.*} and {file.*} are replaced, and an unset one is an error.
+	// Default: the client's Authorization header is passed on.
+	APIKey string `json:"api_key,omitempty"`
+
+	// Other names under which clients know the upstream's models: the client's name
+	// to the upstream's. A client's name may hold one *, for all that begin and end
+	// so. Answers have the client's name.
+	Aliases map[string]string `json:"aliases,omitempty"`
+
+	// What kind of server the upstream is, for its habits beyond the API: `openai`,
+	// `azure`, `vllm`, `ollama`, `llama.cpp`, `mistral`, … Default: `generic`.
+	Dialect string `json:"dialect,omitempty"`
+
+	// The handler that the request is given to, normally a reverse_proxy.
+	// Default: the next handler of the route.
+	HandleRaw json.RawMessage `json:"handle,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
+
+	handler caddyhttp.MiddlewareHandler
+	base    string
+	apiKey  string
+	dialect *convert.Dialect
+}
+
+func (u *Upstream) provision(ctx caddy.Context) error {
+	if u.Mode == "" {
+		u.Mode = convert.Responses
+	}
+	u.base = "/v1"
+	if u.BasePath != nil {
+		u.base = strings.TrimRight(*u.BasePath, "/")
+	}
+	if u.Dialect == "" {
+		u.Dialect = "generic"
+	}
+	u.dialect = convert.Dialects[u.Dialect]
+	if u.APIKey != "" {
+		key, err := caddy.NewReplacer().ReplaceOrErr(u.APIKey, true, true)
+		if err != nil {
+			return fmt.Errorf("api_key: %w", err)
+		}
+		u.apiKey = key
+	}
+	if u.HandleRaw != nil {
+		mod, err := ctx.LoadModule(u, "HandleRaw")
+		if err != nil {
+			return fmt.Errorf("loading the handler: %w", err)
+		}
+		u.handler = mod.(caddyhttp.MiddlewareHandler)
+	}
+	return nil
+}
+
+func (u *Upstream) validate() error {
+	if u.Mode != convert.Chat && u.Mode != convert.Responses {
+		return fmt.Errorf("mode is %q, and must be chat or responses", u.Mode)
+	}
+	if u.dialect == nil {
+		return fmt.Errorf("dialect is %q, and must be one of %s", u.Dialect, strings.Join(convert.DialectNames(), ", "))
+	}
+	for alias := range u.Aliases {
+		if strings.Count(alias, "*") > 1 {
+			return fmt.Errorf("alias %q has more than one *", alias)
+		}
+	}
+	if strings.ContainsAny(u.apiKey, "\r\n") {
+		return fmt.Errorf("api_key has a line end in it")
+	}
+	return nil
+}
+
+// serves tells whether the upstream serves a model.
+func (u *Upstream) serves(model string) bool {
+	if len(u.Models) == 0 {
+		return true
+	}
+	for _, pattern := range u.Models {
+		if matches(pattern, model) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches tells whether a name fits a pattern in which * stands for any
+// characters, slashes included, as model names have them.
+func matches(pattern, name string) bool {
+	head, rest, star := strings.Cut(pattern, "*")
+	if !star {
+		return pattern == name
+	}
+	name, ok := strings.CutPrefix(name, head)
+	if !ok {
+		return false
+	}
+	for {
+		if matches(rest, name) {
+			return true
+		}
+		if name == "" {
+			return false
+		}
+		name = name[1:]
+	}
+}
+
+// alias is the upstream's name for a model that it knows under another, or "".
+// An exact alias is preferred, then the longest pattern.
+func (u *Upstream) alias(model string) string {
+	if name, ok := u.Aliases[model]; ok {
+		return name
+	}
+	best, found := "", ""
+	for pattern, name := range u.Aliases {
+		if strings.Contains(pattern, "*") && matches(pattern, model) && (len(pattern) > len(best) || len(pattern) == len(best) && pattern > best) {
+			best, found = pattern, name
+		}
+	}
+	return found
+}
+
+// choose is the upstream for a model; without one, the one for all models, else
+// the first.
+func (h *Handler) choose(model string) *Upstream {
+	for _, u := range h.Upstreams {
+		if u.serves(model) {
+			return u
+		}
+	}
+	if model == "" {
+		return h.Upstreams[0]
+	}
+	return nil
+}
+
+// byModel tells whether the model of a request matters: which upstream it goes
+// to, or what the model is called there.
+func (h *Handler) byModel() bool {
+	return len(h.Upstreams) > 1 || len(h.Upstreams[0].Models) > 0 || len(h.Upstreams[0].Aliases) > 0
+}
+
+// forwarded are the headers of a client that a translated request takes along.
+// Everything else concerns only the two ends of the client's connection, or is
+// not the upstream's business.
+var forwarded = []string{
+	"Accept-Language", "Idempotency-Key", "Openai-Beta", "Openai-Organization", "Openai-Project",
+	"Traceparent", "Tracestate", "User-Agent", "X-Client-Request-Id", "X-Request-Id",
+}
+
+// request is the client's request turned into one for the upstream: with body, if
+// it is not nil, else with the client's own, untouched.
+func (u *Upstream) request(ctx context.Context, r *http.Request, path string, body []byte) *http.Request {
+	out := r.Clone(ctx)
+	out.URL.Path, out.URL.RawPath = u.base+path, ""
+	out.RequestURI = ""
+	out.Header.Del("Incremental") // Caddy answers 501 to it when it buffers the request (RFC 10036)
+	if body != nil {
+		out.Body = io.NopCloser(bytes.NewReader(body))
+		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		out.ContentLength = int64(len(body))
+		out.TransferEncoding = nil
+		out.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		out.Header.Del("Content-Encoding")
+	}
+	u.authorize(out.Header)
+	return out
+}
+
+// translated is a request of another API than the client's: its headers are few,
+// and its query is the client's API's own.
+func (u *Upstream) translated(ctx context.Context, r *http.Request, path string, body []byte, stream bool) *http.Request {
+	out := u.request(ctx, r, path, body)
+	header := http.Header{}
+	for _, name := range forwarded {
+		if v := r.Header.Values(name); len(v) > 0 {
+			header[name] = v
+		}
+	}
+	if v := r.Header.Get("Authorization"); v != "" {
+		header.Set("Authorization", v)
+	}
+	if v := r.Header.Get("Api-Key"); v != "" { // Azure's
+		header.Set("Api-Key", v)
+	}
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Accept", "application/json")
+	if stream {
+		header.Set("Accept", "text/event-stream")
+	}
+	u.authorize(header)
+	out.Header = header
+	out.Method = http.MethodPost
+	query := r.URL.Query()
+	out.URL.RawQuery = ""
+	if v := query.Get("api-version"); v != "" { // Azure's
+		out.URL.RawQuery = url.Values{"api-version": {v}}.Encode()
+	}
+	return out
+}
+
+// credentials are the headers in which clients send a key.
+var credentials = []string{"Authorization", "Api-Key", "X-Api-Key", "Cookie", "Proxy-Authorization"}
+
+// authorize puts the upstream's key in the place of the client's. Without a key
+// of the upstream the client's own goes on.
+func (u *Upstream) authorize(header http.Header) {
+	if u.apiKey == "" {
+		return
+	}
+	for _, name := range credentials {
+		header.Del(name)
+	}
+	if u.Dialect == "azure" {
+		header.Set("Api-Key", u.apiKey)
+		return
+	}
+	header.Set("Authorization", "Bearer "+u.apiKey)
+}
+
+// serve hands a request to the upstream.
+func (u *Upstream) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if u.handler == nil {
+		return next.ServeHTTP(w, r)
+	}
+	return u.handler.ServeHTTP(w, r, next)
+}
