@@ -62,14 +62,14 @@ type format struct {
 // Small readers of decoded JSON. A value of another type reads as empty: the checks have refused it by now, or
 // the dialect does not care.
 
-func str1(v any) string { s, _ := v.(string); return s }
+func stringOf(v any) string { s, _ := v.(string); return s }
 
-func member1(m map[string]any, name string) map[string]any {
+func objectAt(m map[string]any, name string) map[string]any {
 	inner, _ := m[name].(map[string]any)
 	return inner
 }
 
-func objects(v any) []map[string]any {
+func objectsOf(v any) []map[string]any {
 	list, _ := v.([]any)
 	out := make([]map[string]any, 0, len(list))
 	for _, e := range list {
@@ -80,7 +80,7 @@ func objects(v any) []map[string]any {
 	return out
 }
 
-func float(v any) (float64, bool) {
+func floatOf(v any) (float64, bool) {
 	n, ok := v.(json.Number)
 	if !ok {
 		return 0, false
@@ -89,9 +89,9 @@ func float(v any) (float64, bool) {
 	return f, err == nil
 }
 
-func intOf(v any) int { f, _ := float(v); return int(f) }
+func intOf(v any) int { f, _ := floatOf(v); return int(f) }
 
-func stringList(v any) []string {
+func stringsOf(v any) []string {
 	if s, ok := v.(string); ok {
 		return []string{s}
 	}
@@ -111,16 +111,16 @@ func content(v any) (text string, images []string) {
 		return s, nil
 	}
 	var texts []string
-	for _, part := range objects(v) {
+	for _, part := range objectsOf(v) {
 		switch part["type"] {
 		case "text", "input_text", "output_text", "summary_text", "reasoning_text":
-			texts = append(texts, str1(part["text"]))
+			texts = append(texts, stringOf(part["text"]))
 		case "refusal":
-			texts = append(texts, str1(part["refusal"]))
+			texts = append(texts, stringOf(part["refusal"]))
 		case "image_url":
-			images = append(images, mediaType(str1(member1(part, "image_url")["url"]), nil))
+			images = append(images, mediaType(stringOf(objectAt(part, "image_url")["url"]), nil))
 		case "input_image":
-			images = append(images, mediaType(str1(part["image_url"]), part["file_id"]))
+			images = append(images, mediaType(stringOf(part["image_url"]), part["file_id"]))
 		}
 	}
 	return strings.Join(texts, ""), images
@@ -141,42 +141,42 @@ func mediaType(url string, fileID any) string {
 func readChat(body map[string]any) ask {
 	a := ask{api: Chat, body: body, parallel: body["parallel_tool_calls"] != false}
 	a.stream = body["stream"] == true
-	options := member1(body, "stream_options")
+	options := objectAt(body, "stream_options")
 	a.includeUsage = options["include_usage"] == true
 	a.obfuscate = options["include_obfuscation"] != false
 	a.limit = intOf(body["max_tokens"])
 	if n := intOf(body["max_completion_tokens"]); n > 0 {
 		a.limit = n
 	}
-	a.stop = stringList(body["stop"])
+	a.stop = stringsOf(body["stop"])
 	a.logprobs = body["logprobs"] == true
 	a.topLogprobs = intOf(body["top_logprobs"])
 	a.copies = max(1, intOf(body["n"]))
-	for _, t := range objects(body["tools"]) {
-		inner := member1(t, "function")
+	for _, t := range objectsOf(body["tools"]) {
+		inner := objectAt(t, "function")
 		if t["type"] == "custom" {
-			inner = member1(t, "custom")
+			inner = objectAt(t, "custom")
 		}
-		a.offers = append(a.offers, offer{name: str1(inner["name"]), description: str1(inner["description"]),
-			custom: t["type"] == "custom", schema: member1(inner, "parameters")})
+		a.offers = append(a.offers, offer{name: stringOf(inner["name"]), description: stringOf(inner["description"]),
+			custom: t["type"] == "custom", schema: objectAt(inner, "parameters")})
 	}
-	for _, f := range objects(body["functions"]) {
-		a.offers = append(a.offers, offer{name: str1(f["name"]), description: str1(f["description"]), schema: member1(f, "parameters")})
+	for _, f := range objectsOf(body["functions"]) {
+		a.offers = append(a.offers, offer{name: stringOf(f["name"]), description: stringOf(f["description"]), schema: objectAt(f, "parameters")})
 	}
 	a.choice = readChoice(body["tool_choice"])
-	f := member1(body, "response_format")
-	a.format = format{kind: str1(f["type"]), schema: member1(member1(f, "json_schema"), "schema")}
-	for _, m := range objects(body["messages"]) {
-		t := turn{role: str1(m["role"]), callID: str1(m["tool_call_id"])}
+	f := objectAt(body, "response_format")
+	a.format = format{kind: stringOf(f["type"]), schema: objectAt(objectAt(f, "json_schema"), "schema")}
+	for _, m := range objectsOf(body["messages"]) {
+		t := turn{role: stringOf(m["role"]), callID: stringOf(m["tool_call_id"])}
 		t.text, t.images = content(m["content"])
-		for _, c := range objects(m["tool_calls"]) {
-			t.calls = append(t.calls, call{id: str1(c["id"]), name: str1(member1(c, str1(c["type"]))["name"])})
+		for _, c := range objectsOf(m["tool_calls"]) {
+			t.calls = append(t.calls, call{id: stringOf(c["id"]), name: stringOf(objectAt(c, stringOf(c["type"]))["name"])})
 		}
-		if f := member1(m, "function_call"); f != nil {
-			t.calls = append(t.calls, call{id: str1(f["name"]), name: str1(f["name"])})
+		if f := objectAt(m, "function_call"); f != nil {
+			t.calls = append(t.calls, call{id: stringOf(f["name"]), name: stringOf(f["name"])})
 		}
 		if t.role == "function" { // the legacy form answers by name
-			t.role, t.callID = "tool", str1(m["name"])
+			t.role, t.callID = "tool", stringOf(m["name"])
 		}
 		a.turns = append(a.turns, t)
 	}
@@ -192,14 +192,14 @@ func readChoice(v any) choice {
 		return choice{mode: "auto"}
 	}
 	if m["type"] == "allowed_tools" {
-		if inner := member1(m, "allowed_tools"); inner != nil {
-			return choice{mode: str1(inner["mode"])}
+		if inner := objectAt(m, "allowed_tools"); inner != nil {
+			return choice{mode: stringOf(inner["mode"])}
 		}
-		return choice{mode: str1(m["mode"])}
+		return choice{mode: stringOf(m["mode"])}
 	}
-	name := str1(m["name"])
+	name := stringOf(m["name"])
 	if name == "" {
-		name = str1(member1(m, str1(m["type"]))["name"])
+		name = stringOf(objectAt(m, stringOf(m["type"]))["name"])
 	}
 	return choice{mode: "required", name: name}
 }
@@ -209,22 +209,22 @@ func readChoice(v any) choice {
 func readResponses(body map[string]any, history []map[string]any) ask {
 	a := ask{api: Responses, body: body, parallel: body["parallel_tool_calls"] != false, copies: 1}
 	a.stream = body["stream"] == true
-	a.obfuscate = member1(body, "stream_options")["include_obfuscation"] != false
+	a.obfuscate = objectAt(body, "stream_options")["include_obfuscation"] != false
 	a.limit = intOf(body["max_output_tokens"])
-	include := stringList(body["include"])
+	include := stringsOf(body["include"])
 	for _, i := range include {
 		a.logprobs = a.logprobs || i == "message.output_text.logprobs"
 		a.sealed = a.sealed || i == "reasoning.encrypted_content"
 	}
 	a.topLogprobs = intOf(body["top_logprobs"])
 	a.logprobs = a.logprobs || a.topLogprobs > 0
-	reasoning := member1(body, "reasoning")
+	reasoning := objectAt(body, "reasoning")
 	a.summary = reasoning["summary"] != nil || reasoning["generate_summary"] != nil
-	a.addTools(objects(body["tools"]), "")
+	a.addTools(objectsOf(body["tools"]), "")
 	a.choice = readChoice(body["tool_choice"])
-	f := member1(member1(body, "text"), "format")
-	a.format = format{kind: str1(f["type"]), schema: member1(f, "schema")}
-	if s := str1(body["instructions"]); s != "" {
+	f := objectAt(objectAt(body, "text"), "format")
+	a.format = format{kind: stringOf(f["type"]), schema: objectAt(f, "schema")}
+	if s := stringOf(body["instructions"]); s != "" {
 		a.turns = append(a.turns, turn{role: "system", text: s})
 	}
 	for _, item := range history {
@@ -237,33 +237,33 @@ func (a *ask) addTools(tools []map[string]any, namespace string) {
 	for _, t := range tools {
 		switch t["type"] {
 		case "function", "custom":
-			a.offers = append(a.offers, offer{name: str1(t["name"]), namespace: namespace, description: str1(t["description"]),
-				custom: t["type"] == "custom", schema: member1(t, "parameters")})
+			a.offers = append(a.offers, offer{name: stringOf(t["name"]), namespace: namespace, description: stringOf(t["description"]),
+				custom: t["type"] == "custom", schema: objectAt(t, "parameters")})
 		case "namespace":
-			a.addTools(objects(t["tools"]), str1(t["name"]))
+			a.addTools(objectsOf(t["tools"]), stringOf(t["name"]))
 		}
 	}
 }
 
 func (a *ask) addItem(item map[string]any) {
-	kind := str1(item["type"])
+	kind := stringOf(item["type"])
 	switch {
 	case kind == "" || kind == "message":
-		t := turn{role: str1(item["role"])}
+		t := turn{role: stringOf(item["role"])}
 		t.text, t.images = content(item["content"])
 		a.turns = append(a.turns, t)
 	case kind == "additional_tools" || kind == "tool_search_output":
-		a.addTools(objects(item["tools"]), "")
+		a.addTools(objectsOf(item["tools"]), "")
 		if kind == "tool_search_output" {
-			a.turns = append(a.turns, turn{role: "tool", callID: str1(item["call_id"])})
+			a.turns = append(a.turns, turn{role: "tool", callID: stringOf(item["call_id"])})
 		}
 	case strings.HasSuffix(kind, "_call_output"):
-		t := turn{role: "tool", callID: str1(item["call_id"])}
+		t := turn{role: "tool", callID: stringOf(item["call_id"])}
 		t.text, t.images = content(item["output"])
 		a.turns = append(a.turns, t)
 	case kind == "function_call" || kind == "custom_tool_call" || kind == "tool_search_call":
-		c := call{id: str1(item["call_id"]), name: str1(item["name"])}
-		if ns := str1(item["namespace"]); ns != "" {
+		c := call{id: stringOf(item["call_id"]), name: stringOf(item["name"])}
+		if ns := stringOf(item["namespace"]); ns != "" {
 			c.name = ns + "." + c.name
 		}
 		a.turns = append(a.turns, turn{role: "assistant", calls: []call{c}})

@@ -14,12 +14,12 @@ type chatWriter struct {
 	created int64
 	frames  [][]byte
 	sent    usage // what the chunks so far amount to, for running usage
-	role    bool  // the role has been sent
-	noise   mint
+	ended   bool  // a chunk with a finish_reason has been sent
+	padding padding
 }
 
 func newChatWriter(a *ask, ans answer, m *mint, now int64) *chatWriter {
-	return &chatWriter{a: a, ans: ans, d: a.d, id: chatID(a.d, m), created: now, noise: mint{space: m.space + "noise"}}
+	return &chatWriter{a: a, ans: ans, d: a.d, id: chatID(a.d, m), created: now}
 }
 
 func chatID(d *dialect, m *mint) string {
@@ -28,9 +28,8 @@ func chatID(d *dialect, m *mint) string {
 		return m.id("gen-1700000000-", 20)
 	case "mistral", "glm":
 		return strings.ToLower(m.id("", 32))
-	case "ollama":
-		m.count++
-		return fmt.Sprintf("chatcmpl-%d", m.count)
+	case "ollama": // a number below 1000, which recurs
+		return "chatcmpl-417"
 	}
 	return m.id("chatcmpl-", 29)
 }
@@ -234,7 +233,7 @@ func (w *chatWriter) stream() [][]byte {
 	case cut, stall:
 		return w.frames
 	}
-	if !(w.d.finishInLast && len(w.ans.items) > 0) {
+	if !w.ended {
 		w.finish()
 	}
 	w.usageChunk()
@@ -358,6 +357,7 @@ func (w *chatWriter) chunk(delta obj, finish string) { w.send(delta, nil, finish
 
 // send writes one chunk for each copy of the answer.
 func (w *chatWriter) send(delta obj, probs any, finish string, extra obj) {
+	w.ended = w.ended || finish != ""
 	if w.d.roleEverywhere && delta.get("role") == nil {
 		delta = append(obj{{"role", "assistant"}}, delta...)
 	}
@@ -372,14 +372,17 @@ func (w *chatWriter) send(delta obj, probs any, finish string, extra obj) {
 		} else if w.d.family == "azure" {
 			choice = append(choice, member{"content_filter_results", obj{}})
 		}
-		chunk := append(w.head("chat.completion.chunk"), member{"choices", []any{choice}})
-		w.frame(append(w.withUsage(chunk), extra...))
+		chunk := w.withUsage(append(w.head("chat.completion.chunk"), member{"choices", []any{choice}}))
+		for _, m := range extra {
+			chunk = chunk.set(m.name, m.value)
+		}
+		w.frame(chunk)
 	}
 }
 
 // withUsage adds what a chunk says of usage: null where a later chunk will tell it, or the running sum.
 func (w *chatWriter) withUsage(chunk obj) obj {
-	continuous := w.d.family == "vllm" && member1(w.a.body, "stream_options")["continuous_usage_stats"] == true
+	continuous := w.d.family == "vllm" && objectAt(w.a.body, "stream_options")["continuous_usage_stats"] == true
 	switch {
 	case w.ans.every || continuous:
 		w.sent.input, w.sent.cached = w.ans.usage.input, w.ans.usage.cached
@@ -388,7 +391,7 @@ func (w *chatWriter) withUsage(chunk obj) obj {
 		chunk = append(chunk, member{"usage", nil})
 	}
 	if w.d.strict && w.a.obfuscate {
-		chunk = append(chunk, member{"obfuscation", w.noise.id("", 4+w.noise.count%9)})
+		chunk = append(chunk, member{"obfuscation", w.padding.next()})
 	}
 	return chunk
 }
@@ -451,7 +454,7 @@ func (w *chatWriter) usageChunk() {
 	}
 	chunk := append(w.head("chat.completion.chunk"), member{"choices", []any{}}, member{"usage", w.usage(w.ans.usage)})
 	if w.d.strict && w.a.obfuscate {
-		chunk = append(chunk, member{"obfuscation", w.noise.id("", 4)})
+		chunk = append(chunk, member{"obfuscation", w.padding.next()})
 	}
 	w.frame(chunk)
 }

@@ -188,7 +188,7 @@ func chatModelRule(body map[string]any) *apiError {
 
 // chatContentRule has the older wording that OpenAI keeps for null content.
 func chatContentRule(body map[string]any) *apiError {
-	for i, m := range objects(body["messages"]) {
+	for i, m := range objectsOf(body["messages"]) {
 		if m["content"] != nil {
 			continue
 		}
@@ -202,22 +202,22 @@ func chatContentRule(body map[string]any) *apiError {
 
 // chatPairingRule checks that the calls of an assistant message are answered, each once, by the messages right behind it.
 func chatPairingRule(body map[string]any) *apiError {
-	messages := objects(body["messages"])
+	messages := objectsOf(body["messages"])
 	var open []string            // calls that still wait for their output
 	answered := map[string]int{} // the message that answered a call
 	var callsAt int
 	for i, m := range messages {
-		role := str1(m["role"])
+		role := stringOf(m["role"])
 		if role == "tool" {
-			id := str1(m["tool_call_id"])
+			id := stringOf(m["tool_call_id"])
 			at, dup := answered[id]
 			switch {
+			case i == 0 || callsAt != i-1 && stringOf(messages[i-1]["role"]) != "tool" || !hasCalls(messages, callsAt):
+				return refuse(fmt.Sprintf("messages.[%d].role", i), nil,
+					"Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.")
 			case dup && at > callsAt:
 				return refuse(fmt.Sprintf("messages.[%d].tool_call_id", i), nil,
 					"Invalid parameter: Duplicate value for 'tool_call_id' of '%s', in messages[%d] and messages[%d].", id, at, i)
-			case i == 0 || callsAt != i-1 && str1(messages[i-1]["role"]) != "tool" || !hasCalls(messages, callsAt):
-				return refuse(fmt.Sprintf("messages.[%d].role", i), nil,
-					"Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.")
 			case !slices.Contains(open, id):
 				return refuse(fmt.Sprintf("messages.[%d].tool_call_id", i), nil,
 					"Invalid parameter: 'tool_call_id' of '%s' not found in 'tool_calls' of previous message.", id)
@@ -232,8 +232,8 @@ func chatPairingRule(body map[string]any) *apiError {
 		if role != "assistant" {
 			continue
 		}
-		for j, c := range objects(m["tool_calls"]) {
-			id := str1(c["id"])
+		for j, c := range objectsOf(m["tool_calls"]) {
+			id := stringOf(c["id"])
 			if slices.Contains(open, id) {
 				return refuse(fmt.Sprintf("messages.[%d].tool_calls.[%d].id", i, j), nil,
 					"Invalid parameter: Duplicate value for 'id' of '%s' in 'tool_calls' of messages[%d].", id, i)
@@ -251,7 +251,7 @@ func chatPairingRule(body map[string]any) *apiError {
 }
 
 func hasCalls(messages []map[string]any, i int) bool {
-	return len(objects(messages[i]["tool_calls"])) > 0
+	return len(objectsOf(messages[i]["tool_calls"])) > 0
 }
 
 func unanswered(ids []string, at int) *apiError {
@@ -259,8 +259,9 @@ func unanswered(ids []string, at int) *apiError {
 		"An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: %s", strings.Join(ids, ", "))
 }
 
+// chatToolRule checks tools against each other. That names must differ is known, its wording is not.
 func chatToolRule(body map[string]any) *apiError {
-	tools := objects(body["tools"])
+	tools := objectsOf(body["tools"])
 	if len(tools) == 0 {
 		for _, name := range []string{"tool_choice", "parallel_tool_calls"} {
 			if body[name] != nil {
@@ -273,12 +274,12 @@ func chatToolRule(body map[string]any) *apiError {
 	}
 	named := map[string]bool{}
 	for i, t := range tools {
-		inner := member1(t, str1(t["type"]))
-		name := str1(inner["name"])
-		if named[str1(t["type"])+name] {
+		inner := objectAt(t, stringOf(t["type"]))
+		name := stringOf(inner["name"])
+		if named[stringOf(t["type"])+name] {
 			return refuse(fmt.Sprintf("tools[%d].%s.name", i, t["type"]), "invalid_value", "Tool names must be unique: '%s' appears more than once.", name)
 		}
-		named[str1(t["type"])+name] = true
+		named[stringOf(t["type"])+name] = true
 		if inner["strict"] == true {
 			if err := strictSchema("function '"+name+"'", inner["parameters"], fmt.Sprintf("tools[%d].function.parameters", i), "invalid_function_parameters"); err != nil {
 				return err
@@ -286,8 +287,8 @@ func chatToolRule(body map[string]any) *apiError {
 		}
 	}
 	choice, _ := body["tool_choice"].(map[string]any)
-	if kind := str1(choice["type"]); kind == "function" || kind == "custom" {
-		if name := str1(member1(choice, kind)["name"]); !named[kind+name] {
+	if kind := stringOf(choice["type"]); kind == "function" || kind == "custom" {
+		if name := stringOf(objectAt(choice, kind)["name"]); !named[kind+name] {
 			return refuse("tool_choice", nil, "Invalid value for 'tool_choice': no %s named '%s' was specified in the 'tools' parameter.", kind, name)
 		}
 	}
@@ -302,9 +303,9 @@ func chatFormatRule(body map[string]any) *apiError {
 			return refuse("messages", nil, "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.")
 		}
 	case "json_schema":
-		inner := member1(format, "json_schema")
+		inner := objectAt(format, "json_schema")
 		if inner["strict"] == true {
-			return strictSchema("response_format '"+str1(inner["name"])+"'", inner["schema"], "response_format", nil)
+			return strictSchema("response_format '"+stringOf(inner["name"])+"'", inner["schema"], "response_format", nil)
 		}
 	}
 	return nil
@@ -322,7 +323,7 @@ func chatLogprobRule(body map[string]any) *apiError {
 var reasoningModel = regexp.MustCompile(`^(o[1-9]|gpt-[5-9])`)
 
 func chatReasoningModelRule(body map[string]any) *apiError {
-	if !reasoningModel.MatchString(str1(body["model"])) {
+	if !reasoningModel.MatchString(stringOf(body["model"])) {
 		return nil
 	}
 	if body["max_tokens"] != nil {
@@ -338,7 +339,7 @@ func samplingRule(body map[string]any, names ...string) *apiError {
 		if value == nil || value == false {
 			continue
 		}
-		f, isNumber := float(value)
+		f, isNumber := floatOf(value)
 		switch name {
 		case "temperature", "top_p":
 			if f != 1 {

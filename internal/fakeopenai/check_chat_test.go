@@ -41,6 +41,7 @@ var chatRefusals = []struct {
 	{"temperature as text", chatBody(`,"temperature":"hot"`), "Invalid type for 'temperature': expected a decimal, but got a string instead.", `"temperature"`, `"invalid_type"`},
 	{"temperature too high", chatBody(`,"temperature":2.5`), "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.5 instead.", `"temperature"`, `"decimal_above_max_value"`},
 	{"n as decimal", chatBody(`,"n":1.5`), "Invalid type for 'n': expected an integer, but got a decimal instead.", `"n"`, `"invalid_type"`},
+	{"too many copies", chatBody(`,"n":129`), "Invalid 'n': integer above maximum value. Expected a value <= 128, but got 129 instead.", `"n"`, `"integer_above_max_value"`},
 	{"n of zero", chatBody(`,"n":0`), "Invalid 'n': integer below minimum value. Expected a value >= 1, but got 0 instead.", `"n"`, `"integer_below_min_value"`},
 	{"stream as text", chatBody(`,"stream":"yes"`), "Invalid type for 'stream': expected a boolean, but got a string instead.", `"stream"`, `"invalid_type"`},
 	{"five stops", chatBody(`,"stop":["a","b","c","d","e"]`), "Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with length 5 instead.", `"stop"`, `"array_above_max_length"`},
@@ -70,6 +71,7 @@ var chatRefusals = []struct {
 	{"something between call and output", chatMessages(userHi + `,{"role":"assistant","tool_calls":[` + callA + `]},{"role":"developer","content":"x"},` + outputOf("call_a")), "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: call_a", `"messages.[2].role"`, `null`},
 	{"orphan output", chatMessages(userHi + `,` + outputOf("call_a")), "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.", `"messages.[1].role"`, `null`},
 	{"orphan output at the start", chatMessages(outputOf("call_a")), "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.", `"messages.[0].role"`, `null`},
+	{"a second output, later", chatMessages(userHi + `,{"role":"assistant","tool_calls":[` + callA + `]},` + outputOf("call_a") + `,` + userHi + `,` + outputOf("call_a")), "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.", `"messages.[4].role"`, `null`},
 	{"output of another call", chatMessages(userHi + `,{"role":"assistant","tool_calls":[` + callA + `]},` + outputOf("call_x")), "Invalid parameter: 'tool_call_id' of 'call_x' not found in 'tool_calls' of previous message.", `"messages.[2].tool_call_id"`, `null`},
 	{"two outputs of a call", chatMessages(userHi + `,{"role":"assistant","tool_calls":[` + callA + `]},` + outputOf("call_a") + `,` + outputOf("call_a")), "Invalid parameter: Duplicate value for 'tool_call_id' of 'call_a', in messages[2] and messages[3].", `"messages.[3].tool_call_id"`, `null`},
 	{"two calls of one id", chatMessages(userHi + `,{"role":"assistant","tool_calls":[` + callA + `,` + callA + `]},` + outputOf("call_a")), "Invalid parameter: Duplicate value for 'id' of 'call_a' in 'tool_calls' of messages[1].", `"messages.[1].tool_calls.[1].id"`, `null`},
@@ -99,7 +101,7 @@ func TestChatRefusals(t *testing.T) {
 	s := New(Options{})
 	for _, c := range chatRefusals {
 		t.Run(c.name, func(t *testing.T) {
-			status, body := ask1(s, "/v1/chat/completions", c.body)
+			status, body := send(s, "/v1/chat/completions", c.body)
 			if status != 400 {
 				t.Errorf("status %d", status)
 			}
@@ -131,7 +133,7 @@ var chatAccepted = map[string]string{
 func TestChatAccepts(t *testing.T) {
 	s := New(Options{})
 	for name, body := range chatAccepted {
-		if status, answer := ask1(s, "/chat/completions", body); status != 200 {
+		if status, answer := send(s, "/chat/completions", body); status != 200 {
 			t.Errorf("%s: %d %s", name, status, answer)
 		}
 	}
@@ -155,8 +157,8 @@ func everyMember(t *testing.T, table *shape, body func(name, value string) strin
 		if field.kind&boolean != 0 {
 			wrong = `"x"`
 		}
-		status, answer := ask1(s, path, body(name, wrong))
-		e, _ := object1(t, answer)["error"].(map[string]any)
+		status, answer := send(s, path, body(name, wrong))
+		e, _ := parse(t, answer)["error"].(map[string]any)
 		if status != 400 || e["code"] != "invalid_type" || e["param"] != name {
 			t.Errorf("%s: %s gets %d %s", name, wrong, status, answer)
 		}

@@ -16,7 +16,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 // refuseCustomTools: a server that knows function tools and no others.
 func refuseCustomTools(a *ask) *apiError {
-	for i, t := range objects(a.body["tools"]) {
+	for i, t := range objectsOf(a.body["tools"]) {
 		if t["type"] != "function" {
 			return refuse(fmt.Sprintf("tools[%d].type", i), "invalid_value", "type of tool must be function")
 		}
@@ -61,7 +61,7 @@ func templateError(a *ask, what string) *apiError {
 }
 
 func refuseReasoningWithoutContent(a *ask) *apiError {
-	for _, item := range objects(a.body["input"]) {
+	for _, item := range objectsOf(a.body["input"]) {
 		if _, ok := item["content"].([]any); item["type"] == "reasoning" && !ok {
 			return refuse(nil, nil, "item['content'] is not an array")
 		}
@@ -71,9 +71,9 @@ func refuseReasoningWithoutContent(a *ask) *apiError {
 
 // refuseThinkLevel: Ollama takes a level only for models that have levels. Those of this package that reason do.
 func refuseThinkLevel(a *ask) *apiError {
-	effort := str1(a.body["reasoning_effort"])
+	effort := stringOf(a.body["reasoning_effort"])
 	if effort == "" {
-		effort = str1(member1(a.body, "reasoning")["effort"])
+		effort = stringOf(objectAt(a.body, "reasoning")["effort"])
 	}
 	if effort == "" || effort == "none" || strings.Contains(a.scenario, "reasoning") || a.scenario == "demo" {
 		return nil
@@ -98,11 +98,11 @@ func refuseExtraFields(a *ask) *apiError {
 	if err := extraFields(a.body, mistralFields[""], []any{"body"}); err != nil {
 		return err
 	}
-	if err := extraFields(member1(a.body, "stream_options"), mistralFields["stream_options"], []any{"body", "stream_options"}); err != nil {
+	if err := extraFields(objectAt(a.body, "stream_options"), mistralFields["stream_options"], []any{"body", "stream_options"}); err != nil {
 		return err
 	}
-	for i, m := range objects(a.body["messages"]) {
-		role := str1(m["role"])
+	for i, m := range objectsOf(a.body["messages"]) {
+		role := stringOf(m["role"])
 		if mistralFields[role] == nil {
 			return unprocessable([]any{"body", "messages", i}, "union_tag_invalid",
 				"Input tag '"+role+"' found using 'role' does not match any of the expected tags: 'assistant', 'system', 'tool', 'user'", m)
@@ -111,7 +111,7 @@ func refuseExtraFields(a *ask) *apiError {
 			return err
 		}
 	}
-	for i, t := range objects(a.body["tools"]) {
+	for i, t := range objectsOf(a.body["tools"]) {
 		if t["type"] != "function" {
 			return unprocessable([]any{"body", "tools", i, "type"}, "enum", "Input should be 'function'", t["type"])
 		}
@@ -178,7 +178,7 @@ func refuseUnevenOutputs(a *ask) *apiError {
 
 // refuseForgottenReasoning: DeepSeek wants the reasoning of a tool loop back on each message that called.
 func refuseForgottenReasoning(a *ask) *apiError {
-	for _, m := range objects(a.body["messages"]) {
+	for _, m := range objectsOf(a.body["messages"]) {
 		if _, ok := m["reasoning_content"].(string); m["tool_calls"] != nil && !ok {
 			return refuse(nil, "invalid_request_error", "The `reasoning_content` in the thinking mode must be passed back to the API.")
 		}
@@ -187,7 +187,7 @@ func refuseForgottenReasoning(a *ask) *apiError {
 }
 
 func refuseReasoningContent(a *ask) *apiError {
-	for i, m := range objects(a.body["messages"]) {
+	for i, m := range objectsOf(a.body["messages"]) {
 		if _, ok := m["reasoning_content"]; ok {
 			return refuse(nil, nil, "'messages.%d' : for 'role:assistant' the following must be satisfied[('messages.%d' : property 'reasoning_content' is unsupported)]", i, i)
 		}
@@ -197,17 +197,17 @@ func refuseReasoningContent(a *ask) *apiError {
 
 // refuseUnsigned: Gemini wants the thought signature back that it put on the first call of a step.
 func refuseUnsigned(a *ask) *apiError {
-	for i, m := range objects(a.body["messages"]) {
-		calls := objects(m["tool_calls"])
+	for i, m := range objectsOf(a.body["messages"]) {
+		calls := objectsOf(m["tool_calls"])
 		if len(calls) == 0 {
 			continue
 		}
-		extra := member1(calls[0], "extra_content")
-		signature := str1(member1(extra, "google")["thought_signature"])
+		extra := objectAt(calls[0], "extra_content")
+		signature := stringOf(objectAt(extra, "google")["thought_signature"])
 		if signature == "" {
-			signature = str1(member1(extra, "vertex")["thought_signature"])
+			signature = stringOf(objectAt(extra, "vertex")["thought_signature"])
 		}
-		name := str1(member1(calls[0], "function")["name"])
+		name := stringOf(objectAt(calls[0], "function")["name"])
 		if signature == "" {
 			return refuse(nil, nil, "Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly, and missing thought_signature may lead to degraded model performance. Additional data, function call `default_api:%s` , position %d.", name, i+1)
 		}
@@ -221,7 +221,7 @@ func refuseUnsigned(a *ask) *apiError {
 func thoughtSignature(name string) string { return scramble("signature/"+name, 44) }
 
 func refuseTemperature(a *ask) *apiError {
-	if f, ok := float(a.body["temperature"]); ok && f != 1 {
+	if f, ok := floatOf(a.body["temperature"]); ok && f != 1 {
 		return refuse(nil, nil, "invalid temperature: only 1 is allowed for this model")
 	}
 	return nil
@@ -237,12 +237,12 @@ func refuseForGLM(a *ask) *apiError {
 	if choice := a.body["tool_choice"]; choice != nil && choice != "auto" {
 		return refuse(nil, nil, "tool_choice: only auto is supported")
 	}
-	for _, t := range objects(a.body["tools"]) {
-		if member1(t, "function")["strict"] != nil {
+	for _, t := range objectsOf(a.body["tools"]) {
+		if objectAt(t, "function")["strict"] != nil {
 			return refuse(nil, nil, "API 调用参数有误，请检查文档。(strict)")
 		}
 	}
-	for _, m := range objects(a.body["messages"]) {
+	for _, m := range objectsOf(a.body["messages"]) {
 		if m["name"] != nil {
 			return refuse(nil, nil, "API 调用参数有误，请检查文档。(name)")
 		}

@@ -139,7 +139,7 @@ func parts(byTag map[string]*shape, order ...string) *shape {
 	item := &shape{kind: object, tag: "type", tags: order, byTag: byTag}
 	return textOr(&shape{kind: object, also: func(path string, v any) *apiError {
 		part := v.(map[string]any)
-		if kind := str1(part["type"]); kind != "" && !slices.Contains(partTags, kind) {
+		if kind := stringOf(part["type"]); kind != "" && !slices.Contains(partTags, kind) {
 			return wrongValue(path+".type", kind, partTags)
 		}
 		return item.check(path, part)
@@ -194,9 +194,9 @@ var inputItem = func() *shape {
 		"reasoning":               reasoningItemShape,
 		"item_reference":          record(map[string]*shape{"type": text(), "id!": text()}),
 		"function_call":           itemShape("fc", map[string]*shape{"call_id!": callID, "name!": functionName, "arguments!": text(), "namespace": text(), "status": itemStatus, "async": flag(), "caller": openObject()}),
-		"function_call_output":    itemShape("fc", toolOutput),
+		"function_call_output":    itemShape("fco", toolOutput),
 		"custom_tool_call":        itemShape("ctc", map[string]*shape{"call_id!": callID, "name!": functionName, "input!": text(), "namespace": text(), "status": itemStatus, "async": flag(), "caller": openObject()}),
-		"custom_tool_call_output": itemShape("ctc", toolOutput),
+		"custom_tool_call_output": itemShape("ctco", toolOutput),
 		"tool_search_call":        itemShape("tsc", map[string]*shape{"call_id": callID, "arguments!": free(), "execution": oneOf("server", "client"), "status": itemStatus}),
 		"tool_search_output":      itemShape("tso", map[string]*shape{"call_id": callID, "tools!": listOf(responsesTool), "execution": oneOf("server", "client"), "status": itemStatus}),
 		"additional_tools":        itemShape("at", map[string]*shape{"role!": oneOf("developer"), "tools!": listOf(responsesTool)}),
@@ -247,7 +247,7 @@ func checkResponses(body map[string]any, mem *memory, _ *dialect) *apiError {
 	if err := responsesRequest.check("", body); err != nil {
 		return err
 	}
-	for i, item := range objects(body["input"]) {
+	for i, item := range objectsOf(body["input"]) {
 		if err := checkItem(fmt.Sprintf("input[%d]", i), item); err != nil {
 			return err
 		}
@@ -292,7 +292,7 @@ func presence(body map[string]any) *apiError {
 
 // stateRule checks what a request says of stored things: earlier responses, conversations, prompts, items.
 func stateRule(body map[string]any, mem *memory) *apiError {
-	previous, conversation := str1(body["previous_response_id"]), body["conversation"]
+	previous, conversation := stringOf(body["previous_response_id"]), body["conversation"]
 	if previous != "" && conversation != nil {
 		return refuse("previous_response_id", "mutually_exclusive_parameters", "Mutually exclusive parameters: Ensure you are only providing one of: 'previous_response_id' or 'conversation'.")
 	}
@@ -302,17 +302,17 @@ func stateRule(body map[string]any, mem *memory) *apiError {
 		}
 	}
 	if conversation != nil {
-		id := str1(conversation)
+		id := stringOf(conversation)
 		if m, ok := conversation.(map[string]any); ok {
-			id = str1(m["id"])
+			id = stringOf(m["id"])
 		}
 		return notFound("conversation", "Conversation with id '"+id+"' not found.")
 	}
-	if prompt := member1(body, "prompt"); prompt != nil {
-		return notFound(nil, "Prompt with id '"+str1(prompt["id"])+"' not found.")
+	if prompt := objectAt(body, "prompt"); prompt != nil {
+		return notFound(nil, "Prompt with id '"+stringOf(prompt["id"])+"' not found.")
 	}
-	for _, item := range objects(body["input"]) {
-		id := str1(item["id"])
+	for _, item := range objectsOf(body["input"]) {
+		id := stringOf(item["id"])
 		if _, ok := mem.item(id); isReference(item) && !ok {
 			return notFound("input", "Item with id '"+id+"' not found. Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this item from your input.")
 		}
@@ -330,38 +330,38 @@ func noPreviousResponse(id string) *apiError {
 
 // toolsRule checks names, strict schemas and tool_choice over all tools, those of additional_tools items included.
 func toolsRule(body map[string]any, _ *memory) *apiError {
-	tools := objects(body["tools"])
+	tools := objectsOf(body["tools"])
 	named := map[string]bool{}
 	for i, t := range tools {
 		if err := checkTool(t, fmt.Sprintf("tools[%d]", i), named); err != nil {
 			return err
 		}
 	}
-	for _, item := range objects(body["input"]) {
-		tools = append(tools, objects(item["tools"])...)
+	for _, item := range objectsOf(body["input"]) {
+		tools = append(tools, objectsOf(item["tools"])...)
 	}
 	for _, t := range tools {
-		named[str1(t["type"])+"/"+str1(t["name"])] = true
+		named[stringOf(t["type"])+"/"+stringOf(t["name"])] = true
 	}
 	if choice := body["tool_choice"]; choice == "required" && len(tools) == 0 {
 		return refuse("tool_choice", nil, "Tool choice 'required' must be specified with 'tools' parameter.")
 	}
 	choice, _ := body["tool_choice"].(map[string]any)
-	kind, name := str1(choice["type"]), str1(choice["name"])
+	kind, name := stringOf(choice["type"]), stringOf(choice["name"])
 	if choice == nil || kind == "allowed_tools" || kind == "mcp" {
 		return nil
 	}
-	if !named[kind+"/"+name] && !named["namespace/"+str1(choice["namespace"])] {
+	if !named[kind+"/"+name] && !named["namespace/"+stringOf(choice["namespace"])] {
 		return refuse("tool_choice", nil, "Tool choice '%s' not found in 'tools' parameter.", kind)
 	}
 	return nil
 }
 
 func checkTool(t map[string]any, at string, named map[string]bool) *apiError {
-	kind, name := str1(t["type"]), str1(t["name"])
+	kind, name := stringOf(t["type"]), stringOf(t["name"])
 	if kind == "namespace" {
 		inner := map[string]bool{}
-		for i, t := range objects(t["tools"]) {
+		for i, t := range objectsOf(t["tools"]) {
 			if err := checkTool(t, fmt.Sprintf("%s.tools[%d]", at, i), inner); err != nil {
 				return err
 			}
@@ -381,7 +381,7 @@ func checkTool(t map[string]any, at string, named map[string]bool) *apiError {
 }
 
 func formatRule(body map[string]any, _ *memory) *apiError {
-	format := member1(member1(body, "text"), "format")
+	format := objectAt(objectAt(body, "text"), "format")
 	switch format["type"] {
 	case "json_object":
 		for _, item := range inputItems(body) {
@@ -392,7 +392,7 @@ func formatRule(body map[string]any, _ *memory) *apiError {
 		return refuse("input", nil, "Response input messages must contain the word 'json' in some form to use 'text.format' of type 'json_object'.")
 	case "json_schema":
 		if format["strict"] == true {
-			return strictSchema("response_format '"+str1(format["name"])+"'", format["schema"], "text.format.schema", "invalid_json_schema")
+			return strictSchema("response_format '"+stringOf(format["name"])+"'", format["schema"], "text.format.schema", "invalid_json_schema")
 		}
 	}
 	return nil
@@ -415,13 +415,13 @@ func pairingRule(body map[string]any, mem *memory) *apiError {
 	var order []string
 	seen := map[string]bool{}
 	for _, item := range mem.history(body, dialects["openai"]) {
-		if id := str1(item["id"]); id != "" {
+		if id := stringOf(item["id"]); id != "" {
 			if seen[id] {
 				return refuse("input", nil, "Duplicate item found with id %s. Remove duplicate items from your input and try again.", id)
 			}
 			seen[id] = true
 		}
-		kind, id := str1(item["type"]), str1(item["call_id"])
+		kind, id := stringOf(item["type"]), stringOf(item["call_id"])
 		word := callWords[kind]
 		switch {
 		case word == "" || id == "":
@@ -460,17 +460,17 @@ func reasoningRule(body map[string]any, mem *memory) *apiError {
 	history := mem.history(body, dialects["openai"])
 	given := map[string]bool{}
 	for _, item := range history {
-		given[str1(item["id"])] = true
+		given[stringOf(item["id"])] = true
 	}
 	for i, item := range history {
-		id := str1(item["id"])
+		id := stringOf(item["id"])
 		if item["type"] != "reasoning" {
 			if needs := mem.reasonFor(id); needs != "" && !given[needs] {
 				return refuse("input", nil, "Item '%s' of type '%s' was provided without its required 'reasoning' item: '%s'.", id, item["type"], needs)
 			}
 			continue
 		}
-		if sealed := str1(item["encrypted_content"]); sealed != "" {
+		if sealed := stringOf(item["encrypted_content"]); sealed != "" {
 			if _, ok := unseal(sealed); !ok {
 				return refuse(nil, "invalid_encrypted_content", "The encrypted content for item %s could not be verified. Reason: Encrypted content could not be decrypted or parsed.", id)
 			}
@@ -485,12 +485,12 @@ func reasoningRule(body map[string]any, mem *memory) *apiError {
 }
 
 func madeByModel(item map[string]any) bool {
-	kind := str1(item["type"])
+	kind := stringOf(item["type"])
 	return kind == "reasoning" || strings.HasSuffix(kind, "_call") || item["role"] == "assistant"
 }
 
 func reasoningModelRule(body map[string]any, _ *memory) *apiError {
-	if !reasoningModel.MatchString(str1(body["model"])) {
+	if !reasoningModel.MatchString(stringOf(body["model"])) {
 		return nil
 	}
 	return samplingRule(body, "temperature", "top_p", "presence_penalty", "frequency_penalty", "top_logprobs")

@@ -55,6 +55,7 @@ var responsesRefusals = []struct {
 	{"id of a message", input(`{"type":"message","id":"item_1","role":"user","content":"x"}`), "Invalid 'input[0].id': 'item_1'. Expected an ID that begins with 'msg'.", `"input[0].id"`, `"invalid_value"`},
 	{"id of a call", input(itemHi + `,{"type":"function_call","id":"call_a","call_id":"call_a","name":"f","arguments":"{}"},` + itemOut), "Invalid 'input[1].id': 'call_a'. Expected an ID that begins with 'fc'.", `"input[1].id"`, `"invalid_value"`},
 	{"id of a custom call", input(itemHi + `,{"type":"custom_tool_call","id":"fc_1","call_id":"a","name":"f","input":""}`), "Invalid 'input[1].id': 'fc_1'. Expected an ID that begins with 'ctc'.", `"input[1].id"`, `"invalid_value"`},
+	{"id of an output", input(itemHi + `,` + itemCall + `,{"type":"function_call_output","id":"fc_1","call_id":"call_a","output":"x"}`), "Invalid 'input[2].id': 'fc_1'. Expected an ID that begins with 'fco'.", `"input[2].id"`, `"invalid_value"`},
 	{"id of reasoning", input(`{"type":"reasoning","id":"msg_1","summary":[]}`), "Invalid 'input[0].id': 'msg_1'. Expected an ID that begins with 'rs'.", `"input[0].id"`, `"invalid_value"`},
 	{"long id", input(`{"type":"message","id":"msg_` + strings.Repeat("a", 61) + `","role":"user","content":"x"}`), "Invalid 'input[0].id': string too long. Expected a string with maximum length 64, but got a string with length 65 instead.", `"input[0].id"`, `"string_above_max_length"`},
 	{"long call id", input(itemHi + `,{"type":"function_call","call_id":"` + strings.Repeat("a", 65) + `","name":"f","arguments":"{}"}`), "Invalid 'input[1].call_id': string too long. Expected a string with maximum length 64, but got a string with length 65 instead.", `"input[1].call_id"`, `"string_above_max_length"`},
@@ -97,7 +98,7 @@ func TestResponsesRefusals(t *testing.T) {
 	s := New(Options{})
 	for _, c := range responsesRefusals {
 		t.Run(c.name, func(t *testing.T) {
-			status, body := ask1(s, "/v1/responses", c.body)
+			status, body := send(s, "/v1/responses", c.body)
 			if status != 400 {
 				t.Errorf("status %d", status)
 			}
@@ -117,7 +118,7 @@ func TestResponsesNotFound(t *testing.T) {
 		input(itemHi + `,{"id":"rs_1"}`):                                                                    openAIError(gone, `"input"`, `null`),
 		input(itemHi + `,{"type":"reasoning","id":"rs_1","summary":[]},{"role":"assistant","content":"x"}`): openAIError(gone, `"input"`, `null`),
 	} {
-		status, answer := ask1(s, "/v1/responses", body)
+		status, answer := send(s, "/v1/responses", body)
 		if status != 404 {
 			t.Errorf("%s: status %d", body, status)
 		}
@@ -167,7 +168,7 @@ var responsesAccepted = map[string]string{
 func TestResponsesAccepts(t *testing.T) {
 	s := New(Options{})
 	for name, body := range responsesAccepted {
-		if status, answer := ask1(s, "/responses", body); status != 200 {
+		if status, answer := send(s, "/responses", body); status != 200 {
 			t.Errorf("%s: %d %s", name, status, answer)
 		}
 	}
@@ -183,44 +184,44 @@ func TestEveryResponsesMemberHasAType(t *testing.T) {
 func TestMemory(t *testing.T) {
 	s := New(Options{})
 	tool := `,"tools":[` + flatTool + `]`
-	status, first := ask1(s, "/v1/responses", `{"model":"fake-reasoning_tool","input":"Weather?"`+tool+`}`)
+	status, first := send(s, "/v1/responses", `{"model":"fake-reasoning_tool","input":"Weather?"`+tool+`}`)
 	if status != 200 {
 		t.Fatal(first)
 	}
-	r := object1(t, first)
-	output := objects(r["output"])
+	r := parse(t, first)
+	output := objectsOf(r["output"])
 	id, reason, call := r["id"].(string), output[0]["id"].(string), output[1]
 	out := `{"type":"function_call_output","call_id":"` + call["call_id"].(string) + `","output":"18 degrees"}`
 	want := "get_weather returned: 18 degrees"
 
-	status, next := ask1(s, "/v1/responses", `{"model":"fake-reasoning_tool","previous_response_id":"`+id+`","input":[`+out+`]`+tool+`}`)
+	status, next := send(s, "/v1/responses", `{"model":"fake-reasoning_tool","previous_response_id":"`+id+`","input":[`+out+`]`+tool+`}`)
 	if status != 200 || !strings.Contains(next, want) {
 		t.Errorf("by previous_response_id: %d %s", status, next)
 	}
-	if object1(t, next)["previous_response_id"] != id {
+	if parse(t, next)["previous_response_id"] != id {
 		t.Errorf("previous_response_id is not echoed: %s", next)
 	}
 	refs := `{"role":"user","content":"Weather?"},{"type":"item_reference","id":"` + reason + `"},{"type":"item_reference","id":"` + call["id"].(string) + `"},` + out
-	if status, next = ask1(s, "/v1/responses", `{"model":"fake-reasoning_tool","input":[`+refs+`]`+tool+`}`); status != 200 || !strings.Contains(next, want) {
+	if status, next = send(s, "/v1/responses", `{"model":"fake-reasoning_tool","input":[`+refs+`]`+tool+`}`); status != 200 || !strings.Contains(next, want) {
 		t.Errorf("by references: %d %s", status, next)
 	}
-	status, next = ask1(s, "/v1/responses", `{"model":"fake-reasoning_tool","previous_response_id":"`+id+`","input":"and?"`+tool+`}`)
+	status, next = send(s, "/v1/responses", `{"model":"fake-reasoning_tool","previous_response_id":"`+id+`","input":"and?"`+tool+`}`)
 	if status != 400 || !strings.Contains(next, "No tool output found for function call "+call["call_id"].(string)+".") {
 		t.Errorf("without the output: %d %s", status, next)
 	}
-	same1 := `{"role":"user","content":"Weather?"},{"type":"item_reference","id":"` + call["id"].(string) + `"},` + out
-	status, next = ask1(s, "/v1/responses", `{"model":"m","input":[`+same1+`]}`)
+	callAlone := `{"role":"user","content":"Weather?"},{"type":"item_reference","id":"` + call["id"].(string) + `"},` + out
+	status, next = send(s, "/v1/responses", `{"model":"m","input":[`+callAlone+`]}`)
 	if status != 400 || !strings.Contains(next, "was provided without its required 'reasoning' item: '"+reason+"'.") {
 		t.Errorf("without the reasoning: %d %s", status, next)
 	}
 
-	_, unstored := ask1(s, "/v1/responses", inputBody(`,"store":false`))
-	id = object1(t, unstored)["id"].(string)
-	if status, _ = ask1(s, "/v1/responses", inputBody(`,"previous_response_id":"`+id+`"`)); status != 400 {
+	_, unstored := send(s, "/v1/responses", inputBody(`,"store":false`))
+	id = parse(t, unstored)["id"].(string)
+	if status, _ = send(s, "/v1/responses", inputBody(`,"previous_response_id":"`+id+`"`)); status != 400 {
 		t.Errorf("an unstored response was found")
 	}
 	s.Reset()
-	if status, _ = ask1(s, "/v1/responses", `{"model":"m","input":[`+refs+`]}`); status != 404 {
+	if status, _ = send(s, "/v1/responses", `{"model":"m","input":[`+refs+`]}`); status != 404 {
 		t.Errorf("after Reset: %d", status)
 	}
 }

@@ -54,8 +54,8 @@ func strictFlaw(schema map[string]any, context []string) string {
 			}
 		}
 		for _, r := range required {
-			if _, ok := properties[str1(r)]; !ok {
-				return at + fmt.Sprintf("'required' is required to be supplied and to be an array including every key in properties. Extra required key '%s' supplied.", str1(r))
+			if _, ok := properties[stringOf(r)]; !ok {
+				return at + fmt.Sprintf("'required' is required to be supplied and to be an array including every key in properties. Extra required key '%s' supplied.", stringOf(r))
 			}
 		}
 	}

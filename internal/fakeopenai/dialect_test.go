@@ -19,7 +19,7 @@ func chunks(t *testing.T, dialect, scenario string) (list []map[string]any) {
 		t.Fatalf("%s/%s does not end in [DONE]", dialect, scenario)
 	}
 	for _, e := range all[:len(all)-1] {
-		list = append(list, object1(t, e))
+		list = append(list, parse(t, e))
 	}
 	return list
 }
@@ -144,6 +144,7 @@ var streamQuirks = []struct {
 	{"gemini", "tool", "finish stop in the call's chunk", 1, func(c map[string]any) bool {
 		return walk(c, "choices", 0, "finish_reason") == "stop" && delta(c, "tool_calls", 0) != nil
 	}},
+	{"gemini", "refusal", "a finish of its own where no chunk can carry it", 1, func(c map[string]any) bool { return walk(c, "choices", 0, "finish_reason") == "stop" }},
 	{"gemini-old", "tools", "no id", 2, func(c map[string]any) bool {
 		call, ok := delta(c, "tool_calls", 0).(map[string]any)
 		return ok && call["id"] == nil
@@ -206,7 +207,7 @@ func TestRawBytes(t *testing.T) {
 		{Chat, "openrouter", "midstream", `"error":{"code":502,"message":"Provider disconnected unexpectedly"}`},
 		{Chat, "gemini", "midstream", `data: [{"error":{"code":500,`},
 		{Chat, "openai", "abort", `data: {"error":{`},
-		{Responses, "openai", "midstream", "event: error\ndata: {\"type\":\"error\",\"sequence_number\":10,\"code\":\"server_error\",\"message\""},
+		{Responses, "openai", "midstream", "event: error\ndata: {\"type\":\"error\",\"sequence_number\":9,\"code\":\"server_error\",\"message\""},
 		{Responses, "openrouter", "midstream", `"error":{"type":"server_error","code":"server_error"`},
 		{Responses, "openai", "midstream", `"status":"failed","background":false,"completed_at":null,"error":{"code":"server_error","message":`},
 	} {
@@ -276,7 +277,7 @@ func TestDialectResponses(t *testing.T) {
 		t.Run(q.dialect+"/"+q.what, func(t *testing.T) {
 			found := 0
 			for _, e := range events(Stream(Responses, q.dialect, q.scenario)) {
-				if e != "[DONE]" && q.has(object1(t, e)) {
+				if e != "[DONE]" && q.has(parse(t, e)) {
 					found++
 				}
 			}
@@ -325,11 +326,31 @@ var dialectRefusals = []struct {
 func TestDialectRefusals(t *testing.T) {
 	for _, c := range dialectRefusals {
 		path := pick(c.api, "/v1/chat/completions", "/v1/responses")
-		status, body := ask1(New(Options{Dialect: c.dialect}), path, c.body)
+		status, body := send(New(Options{Dialect: c.dialect}), path, c.body)
 		if status != c.status {
 			t.Errorf("%s: status %d, want %d", c.dialect, status, c.status)
 		}
 		same(t, body, c.want)
+	}
+}
+
+// TestStreamSwitches: what a request can ask of single upstreams.
+func TestStreamSwitches(t *testing.T) {
+	for _, c := range []struct {
+		dialect, extra string
+		want           int
+		has            string
+	}{
+		{"glm", `,"tools":[` + weatherTool + `]`, 1, `"arguments":"{\"city\":\"Paris\"}"`},
+		{"glm", `,"tools":[` + weatherTool + `],"tool_stream":true`, 0, `"arguments":"{\"city\":\"Paris\"}"`},
+		{"vllm", `,"tools":[` + weatherTool + `],"stream_options":{"include_usage":true}`, 1, `"total_tokens"`},
+		{"vllm", `,"tools":[` + weatherTool + `],"stream_options":{"include_usage":true,"continuous_usage_stats":true}`, 8, `"total_tokens"`},
+		{"openai", `,"tools":[` + weatherTool + `],"stream_options":{"include_obfuscation":false}`, 0, `"obfuscation"`},
+	} {
+		_, got := send(New(Options{Dialect: c.dialect, Scenario: "tool"}), "/v1/chat/completions", chatBody(`,"stream":true`+c.extra))
+		if n := strings.Count(got, c.has); n != c.want {
+			t.Errorf("%s %s: %d times %s in %s", c.dialect, c.extra, n, c.has, got)
+		}
 	}
 }
 
@@ -342,13 +363,13 @@ func TestLenient(t *testing.T) {
 			chatMessages(`{"role":"developer","content":"x"},` + userHi),
 			chatMessages(userHi + `,` + outputOf("call_a")),
 		} {
-			if status, answer := ask1(s, "/v1/chat/completions", body); status != 200 {
+			if status, answer := send(s, "/v1/chat/completions", body); status != 200 {
 				t.Errorf("%s: %d %s", dialect, status, answer)
 			}
 		}
 	}
-	status, answer := ask1(New(Options{Dialect: "ollama"}), "/v1/responses", inputBody(`,"previous_response_id":"resp_gone"`))
-	if status != 200 || object1(t, answer)["previous_response_id"] != nil {
+	status, answer := send(New(Options{Dialect: "ollama"}), "/v1/responses", inputBody(`,"previous_response_id":"resp_gone"`))
+	if status != 200 || parse(t, answer)["previous_response_id"] != nil {
 		t.Errorf("Ollama ignores previous_response_id: %d %s", status, answer)
 	}
 }
@@ -366,13 +387,13 @@ func TestChatRoundTrips(t *testing.T) {
 			if dialects[dialect].family == "mistral" {
 				first["messages"].([]any)[0].(map[string]any)["content"] = "What is the weather in Paris?"
 			}
-			status, answer := ask1(s, "/v1/chat/completions", string(toJSON(first)))
+			status, answer := send(s, "/v1/chat/completions", string(toJSON(first)))
 			if status != 200 {
 				t.Fatalf("%s %s: %d %s", dialect, scenario, status, answer)
 			}
-			message := walk(object1(t, answer), "choices", 0, "message").(map[string]any)
+			message := walk(parse(t, answer), "choices", 0, "message").(map[string]any)
 			delete(message, "refusal") // null is not taken back by Mistral, and nobody sends it
-			calls := objects(message["tool_calls"])
+			calls := objectsOf(message["tool_calls"])
 			if len(calls) != len(outputs) {
 				t.Fatalf("%s %s: %d calls in %s", dialect, scenario, len(calls), answer)
 			}
@@ -381,43 +402,43 @@ func TestChatRoundTrips(t *testing.T) {
 				messages = append(messages, map[string]any{"role": "tool", "tool_call_id": c["id"], "content": outputs[i]})
 			}
 			first["messages"] = messages
-			status, answer = ask1(s, "/v1/chat/completions", string(toJSON(first)))
-			final, _ := walk(object1(t, answer), "choices", 0, "message", "content").(string)
-			if parts, ok := walk(object1(t, answer), "choices", 0, "message", "content").([]any); ok {
+			status, answer = send(s, "/v1/chat/completions", string(toJSON(first)))
+			final, _ := walk(parse(t, answer), "choices", 0, "message", "content").(string)
+			if parts, ok := walk(parse(t, answer), "choices", 0, "message", "content").([]any); ok {
 				final, _ = walk(parts, -1, "text").(string)
 			}
 			if status != 200 || slices.ContainsFunc(outputs, func(o string) bool { return !strings.Contains(final, o) }) {
 				t.Errorf("%s %s: %d %s", dialect, scenario, status, answer)
 			}
-			if walk(object1(t, answer), "choices", 0, "message", "tool_calls") != nil {
+			if walk(parse(t, answer), "choices", 0, "message", "tool_calls") != nil {
 				t.Errorf("%s %s: calls again: %s", dialect, scenario, answer)
 			}
 		}
 	}
 }
 
-func requestJSON(t *testing.T, o obj) map[string]any { return object1(t, string(toJSON(o))) }
+func requestJSON(t *testing.T, o obj) map[string]any { return parse(t, string(toJSON(o))) }
 
 func TestResponsesRoundTrips(t *testing.T) {
 	for _, dialect := range Dialects() {
 		for scenario, outputs := range map[string][]string{"tool": {"18 degrees"}, "tools": {"18 degrees", "rain"}, "tool_text": {"fog"}, "reasoning_tool": {"snow"}, "custom": {"Done!"}, "namespaced": {"sun"}} {
 			s := New(Options{Dialect: dialect})
 			first := requestJSON(t, fixtureRequest(Responses, dialects[dialect], scenario, false))
-			status, answer := ask1(s, "/v1/responses", string(toJSON(first)))
+			status, answer := send(s, "/v1/responses", string(toJSON(first)))
 			if status != 200 {
 				t.Fatalf("%s %s: %d %s", dialect, scenario, status, answer)
 			}
-			items := append(first["input"].([]any), object1(t, answer)["output"].([]any)...)
+			items := append(first["input"].([]any), parse(t, answer)["output"].([]any)...)
 			n := 0
-			for _, item := range objects(object1(t, answer)["output"]) {
+			for _, item := range objectsOf(parse(t, answer)["output"]) {
 				if kind := item["type"].(string); strings.HasSuffix(kind, "_call") {
 					items = append(items, map[string]any{"type": kind + "_output", "call_id": item["call_id"], "output": outputs[n]})
 					n++
 				}
 			}
 			first["input"] = items
-			status, answer = ask1(s, "/v1/responses", string(toJSON(first)))
-			final, _ := walk(object1(t, answer), "output", -1, "content", 0, "text").(string)
+			status, answer = send(s, "/v1/responses", string(toJSON(first)))
+			final, _ := walk(parse(t, answer), "output", -1, "content", 0, "text").(string)
 			if n != len(outputs) || status != 200 || slices.ContainsFunc(outputs, func(o string) bool { return !strings.Contains(final, o) }) {
 				t.Errorf("%s %s: %d %s", dialect, scenario, status, answer)
 			}

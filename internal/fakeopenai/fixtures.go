@@ -55,7 +55,7 @@ func fixture(api API, name, scenario string, stream bool) (*chatWriter, *respons
 		read = func() ask { return readResponses(body, inputItems(body)) }
 	}
 	a := read()
-	a.d, a.model, a.scenario = d, str1(body["model"]), scenario
+	a.d, a.model, a.scenario = d, stringOf(body["model"]), scenario
 	ans, err := play(&a, m)
 	if err != nil {
 		return nil, nil, err

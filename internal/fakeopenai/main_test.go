@@ -26,8 +26,8 @@ func serve(t *testing.T, o Options) (*Server, *httptest.Server) {
 	return s, web
 }
 
-// ask1 sends a body straight to the handler.
-func ask1(s *Server, path, body string) (status int, answer string) {
+// send sends a body straight to the handler.
+func send(s *Server, path, body string) (status int, answer string) {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
@@ -35,8 +35,8 @@ func ask1(s *Server, path, body string) (status int, answer string) {
 	return w.Code, w.Body.String()
 }
 
-// object1 parses a JSON object or fails the test.
-func object1(t *testing.T, s string) map[string]any {
+// parse parses a JSON object or fails the test.
+func parse(t *testing.T, s string) map[string]any {
 	t.Helper()
 	var m map[string]any
 	if err := json.Unmarshal([]byte(s), &m); err != nil {

@@ -64,9 +64,9 @@ func (m *memory) keep(id string, history []map[string]any, output []any, body []
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, item := range items {
-		m.items[str1(item["id"])] = item
+		m.items[stringOf(item["id"])] = item
 		if i > 0 && items[i-1]["type"] == "reasoning" {
-			m.reasons[str1(item["id"])] = str1(items[i-1]["id"])
+			m.reasons[stringOf(item["id"])] = stringOf(items[i-1]["id"])
 		}
 	}
 	m.conversations[id] = append(append([]map[string]any{}, history...), items...)
@@ -76,8 +76,8 @@ func (m *memory) keep(id string, history []map[string]any, output []any, body []
 		return
 	}
 	for _, item := range m.conversations[m.order[0]] {
-		delete(m.items, str1(item["id"]))
-		delete(m.reasons, str1(item["id"]))
+		delete(m.items, stringOf(item["id"]))
+		delete(m.reasons, stringOf(item["id"]))
 	}
 	delete(m.conversations, m.order[0])
 	delete(m.answers, m.order[0])
@@ -89,20 +89,20 @@ func inputItems(body map[string]any) []map[string]any {
 	if s, ok := body["input"].(string); ok {
 		return []map[string]any{{"type": "message", "role": "user", "content": s}}
 	}
-	return objects(body["input"])
+	return objectsOf(body["input"])
 }
 
 // history is the whole conversation of a request: what it continues, then its own input with references
 // resolved. An unknown reference is left out here; OpenAI's dialect has refused it.
 func (m *memory) history(body map[string]any, d *dialect) []map[string]any {
 	var items []map[string]any
-	if id := str1(body["previous_response_id"]); id != "" && d.forgets == remembers {
+	if id := stringOf(body["previous_response_id"]); id != "" && d.forgets == remembers {
 		earlier, _ := m.conversation(id)
 		items = append(items, earlier...)
 	}
 	for _, item := range inputItems(body) {
 		if isReference(item) {
-			found, ok := m.item(str1(item["id"]))
+			found, ok := m.item(stringOf(item["id"]))
 			if !ok {
 				continue
 			}

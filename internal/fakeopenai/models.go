@@ -44,7 +44,7 @@ func (s *Server) oneModel(w http.ResponseWriter, name string) {
 
 // embeddings answers with a vector of four numbers for each input, which depend on its length only.
 func (s *Server) embeddings(w http.ResponseWriter, _ *http.Request, body map[string]any, _ *memory) {
-	inputs := stringList(body["input"])
+	inputs := stringsOf(body["input"])
 	if body["model"] == nil {
 		s.fail(w, refuse(nil, nil, "you must provide a model parameter"))
 		return

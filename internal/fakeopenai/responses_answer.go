@@ -18,16 +18,16 @@ type responsesWriter struct {
 	ids     []string // one for each item of the answer
 	frames  [][]byte
 	seq     int
-	noise   mint
+	padding padding
 }
 
 var itemPrefixes = map[itemKind]string{reasoningItem: "rs_", textItem: "msg_", refusalItem: "msg_", functionItem: "fc_", customItem: "ctc_"}
 
 func newResponsesWriter(a *ask, ans answer, m *mint, now int64) *responsesWriter {
-	w := &responsesWriter{a: a, ans: ans, d: a.d, id: m.id("resp_", 48), created: now, noise: mint{space: m.space + "noise"}}
+	w := &responsesWriter{a: a, ans: ans, d: a.d, id: m.id("resp_", 48), created: now}
 	w.store = a.body["store"] != false
 	if a.d.forgets != ignores {
-		w.prev = str1(a.body["previous_response_id"])
+		w.prev = stringOf(a.body["previous_response_id"])
 	}
 	for _, it := range ans.items {
 		w.ids = append(w.ids, m.id(itemPrefixes[it.kind], 48))
@@ -89,7 +89,7 @@ func orElse(v, otherwise any) any {
 }
 
 func (w *responsesWriter) tier() string {
-	switch asked := str1(w.a.body["service_tier"]); asked {
+	switch asked := stringOf(w.a.body["service_tier"]); asked {
 	case "", "auto":
 		return "default"
 	case "fast":
@@ -100,19 +100,19 @@ func (w *responsesWriter) tier() string {
 }
 
 func (w *responsesWriter) reasoningEcho() obj {
-	r := member1(w.a.body, "reasoning")
+	r := objectAt(w.a.body, "reasoning")
 	return obj{{"effort", r["effort"]}, {"summary", r["summary"]}}
 }
 
 func (w *responsesWriter) textEcho() obj {
-	t := member1(w.a.body, "text")
+	t := objectAt(w.a.body, "text")
 	return obj{{"format", orElse(t["format"], obj{{"type", "text"}})}, {"verbosity", orElse(t["verbosity"], "medium")}}
 }
 
 // toolsEcho repeats the tools with their defaults written out, `strict` as the server has decided it.
 func (w *responsesWriter) toolsEcho() []any {
 	list := []any{}
-	for _, t := range objects(w.a.body["tools"]) {
+	for _, t := range objectsOf(w.a.body["tools"]) {
 		if t["type"] != "function" {
 			list = append(list, t)
 			continue
@@ -204,7 +204,7 @@ func (w *responsesWriter) phase(i int) string {
 }
 
 func (w *responsesWriter) hasHostedTools() bool {
-	for _, t := range objects(w.a.body["tools"]) {
+	for _, t := range objectsOf(w.a.body["tools"]) {
 		if t["type"] != "function" {
 			return true
 		}
@@ -431,7 +431,7 @@ func (w *responsesWriter) fail() {
 
 func (w *responsesWriter) delta(kind string, members []member) {
 	if w.d.strict && w.a.obfuscate {
-		members = append(members, member{"obfuscation", w.noise.id("", 4+w.noise.count%9)})
+		members = append(members, member{"obfuscation", w.padding.next()})
 	}
 	w.event(kind, members...)
 }

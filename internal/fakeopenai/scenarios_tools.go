@@ -110,8 +110,8 @@ func arguments(o offer, nth int) string {
 
 // wrapped tells a function that stands for a custom tool: its only property is the string `input`.
 func wrapped(schema map[string]any) bool {
-	properties := member1(schema, "properties")
-	return len(properties) == 1 && member1(properties, "input")["type"] == "string"
+	properties := objectAt(schema, "properties")
+	return len(properties) == 1 && objectAt(properties, "input")["type"] == "string"
 }
 
 // callCustom calls the first custom tool, or the function that stands for one.
@@ -144,7 +144,7 @@ func build(root, schema map[string]any, nth int) any {
 	if ref, ok := schema["$ref"].(string); ok {
 		target := root
 		for _, step := range strings.Split(strings.TrimPrefix(ref, "#"), "/")[1:] {
-			target = member1(target, step)
+			target = objectAt(target, step)
 		}
 		if target == nil || nth > 8 { // a schema that refers to itself ends somewhere
 			return nil
@@ -158,24 +158,24 @@ func build(root, schema map[string]any, nth int) any {
 		return values[nth%len(values)]
 	}
 	for _, word := range []string{"anyOf", "oneOf", "allOf"} {
-		if variants := objects(schema[word]); len(variants) > 0 {
+		if variants := objectsOf(schema[word]); len(variants) > 0 {
 			return build(root, variants[0], nth)
 		}
 	}
-	kind := str1(schema["type"])
-	if kinds := stringList(schema["type"]); len(kinds) > 0 {
+	kind := stringOf(schema["type"])
+	if kinds := stringsOf(schema["type"]); len(kinds) > 0 {
 		kind = kinds[0]
 	}
 	switch kind {
 	case "string":
 		return buildString(schema, nth)
 	case "integer", "number":
-		low, _ := float(schema["minimum"])
+		low, _ := floatOf(schema["minimum"])
 		return int(low) + 1 + nth
 	case "boolean":
 		return nth%2 == 0
 	case "array":
-		items := member1(schema, "items")
+		items := objectAt(schema, "items")
 		list := []any{}
 		for i := range max(1, intOf(schema["minItems"])) {
 			list = append(list, build(root, items, nth+i))
@@ -207,12 +207,12 @@ func buildString(schema map[string]any, nth int) string {
 
 func buildObject(root, schema map[string]any, nth int) any {
 	value := obj{}
-	names := stringList(schema["required"])
-	if len(names) == 0 && member1(schema, "properties")["city"] != nil {
+	names := stringsOf(schema["required"])
+	if len(names) == 0 && objectAt(schema, "properties")["city"] != nil {
 		names = []string{"city"} // optional, but what the question is about
 	}
 	for _, name := range names {
-		property := member1(member1(schema, "properties"), name)
+		property := objectAt(objectAt(schema, "properties"), name)
 		if strings.Contains(strings.ToLower(name), "city") || strings.Contains(strings.ToLower(name), "location") {
 			if property["enum"] == nil && property["type"] == "string" {
 				value = append(value, member{name, cities[nth%len(cities)]})

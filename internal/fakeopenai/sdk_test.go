@@ -285,7 +285,7 @@ func TestEventMembers(t *testing.T) {
 	seen := map[string]bool{}
 	for _, scenario := range Scenarios() {
 		for _, e := range events(Stream(Responses, "openai", scenario)) {
-			m := object1(t, e)
+			m := parse(t, e)
 			kind := m["type"].(string)
 			seen[kind] = true
 			names := strings.Fields(want[kind])
@@ -304,7 +304,7 @@ func TestEventMembers(t *testing.T) {
 // TestResponseMembers pins the members of the response object that other clients demand, and which may be null.
 func TestResponseMembers(t *testing.T) {
 	body, _ := Answer(Responses, "openai", "text")
-	r := object1(t, string(body))
+	r := parse(t, string(body))
 	for _, name := range strings.Fields("id object created_at completed_at status background model output parallel_tool_calls presence_penalty frequency_penalty reasoning service_tier store temperature top_p text tool_choice tools top_logprobs truncation usage metadata") {
 		if r[name] == nil {
 			t.Errorf("%s is missing or null in %s", name, body)

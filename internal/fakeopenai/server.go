@@ -26,7 +26,7 @@ const (
 
 // Options configure a Server. The zero value is OpenAI with both APIs and the scenario "text".
 type Options struct {
-	Dialect  string        // one of Dialects; default "openai"
+	Dialect  string        // one of Dialects; default "openai", and "generic" for the demo
 	APIs     []API         // what it serves; default both. The other path answers 404
 	Scenario string        // for models whose name gives none; default "text". "demo" makes every model the demo
 	Delay    time.Duration // between the events of a stream
@@ -61,11 +61,14 @@ var servers atomic.Int64
 // New makes a server. It panics if the options name a dialect, scenario or API that does not exist: they are written by
 // programmers, not by users.
 func New(o Options) *Server {
-	if o.Dialect == "" {
-		o.Dialect = "openai"
-	}
 	if o.Scenario == "" {
 		o.Scenario = "text"
+	}
+	if o.Dialect == "" {
+		o.Dialect = "openai"
+		if o.Scenario == "demo" { // which is to forgive, and to show its thoughts
+			o.Dialect = "generic"
+		}
 	}
 	if len(o.APIs) == 0 {
 		o.APIs = []API{Chat, Responses}
@@ -240,7 +243,7 @@ func (s *Server) scenarioOf(model string) (string, *apiError) {
 
 // prepare fills in what both APIs' readers leave open, and lets the dialect refuse.
 func (s *Server) prepare(a *ask) *apiError {
-	a.d, a.model = s.d, str1(a.body["model"])
+	a.d, a.model = s.d, stringOf(a.body["model"])
 	var err *apiError
 	if a.scenario, err = s.scenarioOf(a.model); err != nil {
 		return err
@@ -287,10 +290,10 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, body map[string]an
 
 // looseChat is the check of the lenient dialects.
 func looseChat(body map[string]any) *apiError {
-	if str1(body["model"]) == "" {
+	if stringOf(body["model"]) == "" {
 		return missingParameter("model")
 	}
-	if len(objects(body["messages"])) == 0 {
+	if len(objectsOf(body["messages"])) == 0 {
 		return refuse("messages", nil, "messages must be a list that is not empty")
 	}
 	return nil
@@ -333,7 +336,7 @@ func looseResponses(body map[string]any, mem *memory, d *dialect) *apiError {
 	if body["input"] == nil {
 		return missingParameter("input")
 	}
-	id := str1(body["previous_response_id"])
+	id := stringOf(body["previous_response_id"])
 	if id == "" || d.forgets == ignores {
 		return nil
 	}

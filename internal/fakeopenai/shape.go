@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -163,13 +164,16 @@ func (s *shape) checkNumber(path string, v json.Number) *apiError {
 		word = "integer"
 	}
 	if f < s.rng[0] {
-		return refuse(path, word+"_below_min_value", "Invalid '%s': %s below minimum value. Expected a value >= %v, but got %s instead.", path, word, s.rng[0], v)
+		return refuse(path, word+"_below_min_value", "Invalid '%s': %s below minimum value. Expected a value >= %s, but got %s instead.", path, word, plain(s.rng[0]), v)
 	}
 	if f > s.rng[1] {
-		return refuse(path, word+"_above_max_value", "Invalid '%s': %s above maximum value. Expected a value <= %v, but got %s instead.", path, word, s.rng[1], v)
+		return refuse(path, word+"_above_max_value", "Invalid '%s': %s above maximum value. Expected a value <= %s, but got %s instead.", path, word, plain(s.rng[1]), v)
 	}
 	return nil
 }
+
+// plain writes a number without an exponent.
+func plain(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 func (s *shape) checkArray(path string, v []any) *apiError {
 	if s.nonEmpty && len(v) == 0 {

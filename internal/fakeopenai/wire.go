@@ -112,15 +112,17 @@ func anys[T any](list []T) []any {
 
 func toJSON(v any) []byte { return appendJSON(nil, v) }
 
+const frameSize = 480 // what most frames fit in
+
 // dataFrame is one server-sent event without a name, as Chat Completions streams have it.
 func dataFrame(v any) []byte {
-	b := appendJSON([]byte("data: "), v)
+	b := appendJSON(append(make([]byte, 0, frameSize), "data: "...), v)
 	return append(b, "\n\n"...)
 }
 
 // namedFrame is one server-sent event of a Responses stream.
 func namedFrame(name string, v any) []byte {
-	b := append([]byte("event: "), name...)
+	b := append(append(make([]byte, 0, frameSize), "event: "...), name...)
 	b = append(b, "\ndata: "...)
 	b = appendJSON(b, v)
 	return append(b, "\n\n"...)
@@ -152,6 +154,17 @@ const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 func (m *mint) id(prefix string, n int) string {
 	m.count++
 	return prefix + scramble(fmt.Sprintf("%s/%d", m.space, m.count), n)
+}
+
+// padding is what obfuscation members are cut from: OpenAI pads its deltas so that their size tells nothing.
+type padding int
+
+var noise = scramble("obfuscation", 256)
+
+func (p *padding) next() string {
+	*p++
+	at := int(*p) * 13 % 200
+	return noise[at : at+4+int(*p)%9]
 }
 
 func scramble(seed string, n int) string {
