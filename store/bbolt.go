@@ -1,0 +1,316 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.etcd.io/bbolt"
+	"go.uber.org/zap"
+)
+
+func init() { caddy.RegisterModule(Bbolt{}) }
+
+// Bbolt keeps everything in one file that one process has open. It needs no set-up. A write has reached the disk
+// when it returns.
+//
+// A damaged file is never repaired, emptied or made anew: opening it fails, and the file stays as it was found.
+type Bbolt struct {
+	// Path is the file; its folder is made when missing. Mode 0600, new folders 0700.
+	// Default: chat2response/store.db in Caddy's data directory.
+	Path string `json:"path,omitempty"`
+}
+
+// CaddyModule returns the module's name and constructor.
+func (Bbolt) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: Namespace + ".bbolt", New: func() caddy.Module { return new(Bbolt) }}
+}
+
+// Provision sets the default path and fills in placeholders. It does not touch the file.
+func (b *Bbolt) Provision(caddy.Context) error {
+	if b.Path == "" {
+		b.Path = filepath.Join(caddy.AppDataDir(), "chat2response", "store.db")
+	}
+	return fill("bbolt path", &b.Path)
+}
+
+// UnmarshalCaddyfile reads:
+//
+//	bbolt [<path>]
+func (b *Bbolt) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return parseBlock(d, setString(&b.Path), setting{"path": setString(&b.Path)})
+}
+
+// Open returns a share of the open file, opening it if this process has not. It waits at most a second for another
+// process to let go of the file. A damaged file is [ErrCorrupt].
+func (b *Bbolt) Open(context.Context) (Store, error) {
+	path, err := realPath(b.Path)
+	if err != nil {
+		return nil, fmt.Errorf("bbolt: %w", err)
+	}
+	db, release, err := share("bbolt:"+path, func() (*boltDB, error) { return openBolt(path) })
+	if err != nil {
+		return nil, err
+	}
+	return &boltShare{boltDB: db, release: release}, nil
+}
+
+type boltShare struct {
+	*boltDB
+	release func() error
+}
+
+func (s *boltShare) Close() error { return s.release() }
+
+// realPath makes the folder and returns the path that two spellings of one file have in common.
+func realPath(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
+		return "", err
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if err == nil {
+		return real, nil
+	}
+	folder, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	return filepath.Join(folder, filepath.Base(abs)), err
+}
+
+// boltDB is the open file. bbolt answers ErrDatabaseNotOpen after its Close, so a late user needs no lock of ours.
+type boltDB struct {
+	path    string
+	db      *bbolt.DB
+	file    *os.File // the descriptor bbolt works on; it carries the lock
+	storeID string
+	journal *journal
+	worker  *worker
+
+	// failed is set for good at the first fault or panic under the file's memory map: what bbolt's locks and
+	// caches are worth after it is not known.
+	failed atomic.Pointer[error]
+
+	// Writers queue here and whoever gets commit writes for all that wait, so that many writers share an fsync and
+	// a single one waits for nobody (bbolt's own Batch delays a lone writer by 10 ms).
+	queueLock sync.Mutex
+	queue     []*write
+	commit    sync.Mutex
+}
+
+// boltOptions are those of every opening. The descriptor is captured because after a fault inside bbolt.Open, or later,
+// nobody else can close it, and with it the lock would stay until the process ends.
+func boltOptions(file **os.File) *bbolt.Options {
+	return &bbolt.Options{
+		Timeout:      time.Second, // without it a second opener waits forever
+		FreelistType: bbolt.FreelistMapType,
+		OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			f, err := os.OpenFile(name, flag&^os.O_CREATE, mode)
+			*file = f
+			return f, err
+		},
+	}
+}
+
+func openBolt(path string) (*boltDB, error) {
+	if err := refuseFolder(path); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		if err := createBolt(path); err != nil {
+			return nil, fmt.Errorf("bbolt: creating %s: %w", path, err)
+		}
+	}
+	if err := preflight(path); err != nil {
+		return nil, err
+	}
+	if remote, kind := networkFilesystem(path); remote {
+		log("bbolt").Warn("the file is on a network filesystem, where locks and memory maps are not dependable; use a local disk, or redis for several nodes",
+			zap.String("path", path), zap.String("filesystem", kind))
+	}
+
+	b := &boltDB{path: path, worker: newWorker()}
+	err := b.safely(func() (err error) {
+		b.db, err = bbolt.Open(path, 0o600, boltOptions(&b.file))
+		if err != nil {
+			return openError(path, err)
+		}
+		return b.db.View(func(tx *bbolt.Tx) error {
+			b.storeID, err = identity(path, tx)
+			return err
+		})
+	})
+	if err == nil {
+		b.journal, err = openJournal(path+".revoked", b.storeID)
+	}
+	if err == nil {
+		err = b.replay()
+	}
+	if err != nil {
+		b.abandon()
+		return nil, err
+	}
+	b.worker.every(time.Minute, func() { _ = b.sweep(sweepMost) })
+	b.worker.wg.Go(b.walk)
+	return b, nil
+}
+
+// openError says what a failed bbolt.Open most likely means.
+func openError(path string, err error) error {
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return fmt.Errorf("%w: bbolt: %s is in use by another process (one process per file): stop the other chat2response, give this one its own path, or use redis for several nodes",
+			ErrUnavailable, path)
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("bbolt: %s: %w: the user that runs this process must be able to read and write it", path, err)
+	}
+	if _, system := errors.AsType[syscall.Errno](err); system { // no descriptors, no memory, a disk that does not answer
+		return fmt.Errorf("%w: bbolt: opening %s: %w", ErrUnavailable, path, err)
+	}
+	return corrupt(path, err.Error())
+}
+
+// abandon lets go of a file whose opening failed. After a fault bbolt's own Close may wait forever on a lock that
+// the fault has left behind; closing the descriptor frees the file's lock and nothing else is needed.
+func (b *boltDB) abandon() {
+	b.worker.stop()
+	b.journal.close()
+	if b.failed.Load() == nil && b.db != nil {
+		_ = b.db.Close()
+		return
+	}
+	if b.file != nil {
+		_ = b.file.Close()
+	}
+}
+
+// Destruct closes the file. The pool calls it when the last share is closed; users that come later get ErrClosed.
+func (b *boltDB) Destruct() error {
+	b.worker.stop()
+	defer b.journal.close()
+	if b.failed.Load() != nil {
+		return nil // fail has closed what can be closed
+	}
+	return b.safely(b.db.Close)
+}
+
+// safely runs f so that a fault in the memory map (the file was truncated or its disk failed) and a panic of bbolt
+// (a page that is not what it should be) become errors. Without SetPanicOnFault the Go runtime ends the process, and
+// with it every site that Caddy serves, and no recover can help.
+func (b *boltDB) safely(f func() error) (err error) {
+	if failed := b.failed.Load(); failed != nil {
+		return *failed
+	}
+	before := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(before)
+		if what := recover(); what != nil {
+			err = b.fail(what)
+		}
+	}()
+	err = f()
+	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
+}
+
+func (b *boltDB) fail(what any) error {
+	err := fmt.Errorf("%w; repair it and start the server again", corrupt(b.path, fmt.Sprint(what)))
+	if !b.failed.CompareAndSwap(nil, &err) {
+		return *b.failed.Load()
+	}
+	log("bbolt").Error("the database file is damaged; it will not be used again by this process",
+		zap.String("path", b.path), zap.Any("cause", what), zap.StackSkip("stack", 1))
+	if b.file != nil {
+		_ = b.file.Close()
+	}
+	return err
+}
+
+func (b *boltDB) view(ctx context.Context, f func(*bbolt.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return b.safely(func() error { return b.db.View(f) })
+}
+
+// write is one writer in the queue. apply changes the transaction, or returns ErrConflict or ErrNotFound having
+// changed nothing; any other error undoes the whole transaction, for all who share it.
+type write struct {
+	apply func(*buckets) error
+	final *Change // to be put in the journal when apply succeeded
+	done  bool
+	err   error
+}
+
+func (b *boltDB) update(ctx context.Context, final *Change, apply func(*buckets) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w := &write{apply: apply, final: final}
+	b.queueLock.Lock()
+	b.queue = append(b.queue, w)
+	b.queueLock.Unlock()
+
+	b.commit.Lock()
+	defer b.commit.Unlock()
+	if w.done {
+		return w.err
+	}
+	b.queueLock.Lock()
+	queue := b.queue
+	b.queue = nil
+	b.queueLock.Unlock()
+	err := b.safely(func() error {
+		return b.db.Update(func(tx *bbolt.Tx) error { return b.applyAll(tx, queue) })
+	})
+	if err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("%w: bbolt: writing %s: %w", ErrUnavailable, b.path, err)
+	}
+	for _, w := range queue {
+		w.done = true
+		if err != nil {
+			w.err = err
+		}
+	}
+	return w.err
+}
+
+// applyAll runs in the transaction. Its last act is the journal: were it first, a change that is refused would be
+// journaled; were it after the commit, a crash between the two would lose it.
+func (b *boltDB) applyAll(tx *bbolt.Tx, queue []*write) error {
+	buckets := openBuckets(tx)
+	var finals []*Change
+	for _, w := range queue {
+		w.err = w.apply(buckets)
+		if w.err != nil && !errors.Is(w.err, ErrConflict) && !errors.Is(w.err, ErrNotFound) {
+			return w.err
+		}
+		if w.err == nil && w.final != nil {
+			finals = append(finals, w.final)
+		}
+	}
+	if len(finals) == 0 {
+		return nil
+	}
+	return b.journal.append(buckets.meta, finals)
+}
+
+// Interface guards
+var (
+	_ Module                = (*Bbolt)(nil)
+	_ Store                 = (*boltShare)(nil)
+	_ caddy.Provisioner     = (*Bbolt)(nil)
+	_ caddyfile.Unmarshaler = (*Bbolt)(nil)
+)
