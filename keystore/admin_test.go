@@ -288,7 +288,7 @@ func TestRotate(t *testing.T) {
 	c.advance(60 * time.Second)
 	_, err = k.Verify(ctx, *old.Token)
 	want(t, err, keystore.ErrExpired)
-	key, err = k.Verify(ctx, *next.Token)
+	_, err = k.Verify(ctx, *next.Token)
 	want(t, err, nil)
 
 	// The tenant stays through any number of rotations, and an overlap never lengthens a life.

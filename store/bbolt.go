@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"go.uber.org/zap"
 )
 
@@ -167,7 +168,7 @@ func openBolt(path string) (*boltDB, error) {
 
 // openError says what a failed bbolt.Open most likely means.
 func openError(path string, err error) error {
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return fmt.Errorf("%w: bbolt: %s is in use by another process (one process per file): stop the other chat2response, give this one its own path, or use redis for several nodes",
 			ErrUnavailable, path)
 	}
@@ -219,7 +220,7 @@ func (b *boltDB) safely(f func() error) (err error) {
 		}
 	}()
 	err = f()
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
 	return err
