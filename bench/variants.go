@@ -1,0 +1,81 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// kind is what stands between client and upstream.
+type kind string
+
+const (
+	direct    kind = "direct"    // nothing
+	bare      kind = "bare"      // Caddy's reverse_proxy
+	again     kind = "again"     // another one: what differs is noise
+	translate kind = "translate" // chat2response between two APIs
+	alias     kind = "alias"     // chat2response within one, the model renamed
+	express   kind = "express"   // chat2response within one, nothing to do
+)
+
+// variant is one way from the client to the upstream.
+type variant struct {
+	name   string
+	title  string
+	kind   kind
+	client api
+	to     api    // what the upstream speaks
+	site   string // directives of its Caddy site; %s is the upstream
+}
+
+// aliased gives the client's model another name at the upstream.
+const aliased = "chat2response %s {\n\tmode MODE\n\talias " + clientModel + " " + upstreamModel + "\n}"
+
+// variants are in the order of the table. What the sites say is what a user would
+// write; nothing is tuned.
+var variants = []*variant{
+	{"direct-chat", "straight to it, Chat", direct, chat, chat, ""},
+	{"direct-responses", "straight to it, Responses", direct, responses, responses, ""},
+	{"proxy-chat", "reverse_proxy, Chat", bare, chat, chat, "reverse_proxy %s"},
+	{"proxy-responses", "reverse_proxy, Responses", bare, responses, responses, "reverse_proxy %s"},
+	{"proxy-chat-again", "reverse_proxy once more, Chat", again, chat, chat, "reverse_proxy %s"},
+	{"chat-to-responses", "Chat client, Responses upstream", translate, chat, responses, "chat2response %s"},
+	{"responses-to-chat", "Responses client, Chat upstream", translate, responses, chat, "chat2response %s {\n\tmode chat\n}"},
+	{"chat-alias", "Chat, with an alias", alias, chat, chat, strings.Replace(aliased, "MODE", "chat", 1)},
+	{"responses-alias", "Responses, with an alias", alias, responses, responses, strings.Replace(aliased, "MODE", "responses", 1)},
+	{"chat-express", "Chat, express lane", express, chat, chat, "chat2response %s {\n\tmode chat\n}"},
+	{"responses-express", "Responses, express lane", express, responses, responses, "chat2response %s"},
+}
+
+// baseline is the bare reverse_proxy that a variant is held against: the one
+// whose upstream sends the same bytes.
+func (v *variant) baseline() *variant {
+	for _, b := range variants {
+		if b.kind == bare && b.to == v.to {
+			return b
+		}
+	}
+	panic("no baseline for " + v.name) // written by programmers
+}
+
+// model is the upstream's name for the model that the client asks for.
+func (v *variant) model() string {
+	if v.kind == alias {
+		return upstreamModel
+	}
+	return clientModel
+}
+
+// caddyfile is the configuration of all gateways, each on a port of its own.
+func caddyfile(upstream, dir string, ports map[string]int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tstorage file_system %q\n\tlog {\n\t\tlevel ERROR\n\t}\n}\n", dir)
+	for _, v := range variants {
+		if v.kind == direct {
+			continue
+		}
+		fmt.Fprintf(&b, "http://:%d {\n\tbind 127.0.0.1\n\t%s\n}\n", ports[v.name], fmt.Sprintf(v.site, upstream))
+	}
+	return b.String()
+}
