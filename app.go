@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
 	"github.com/labiium/chat2response/convert"
+	"github.com/labiium/chat2response/keystore"
+	"github.com/labiium/chat2response/store"
 )
 
 func init() {
@@ -22,6 +25,7 @@ func init() {
 type App struct {
 	storage    certmagic.Storage
 	needSealer bool // some handler has no seal_key of its own
+	rings      map[string]*keyring
 
 	// ready is closed when Start has opened everything: apps start in no fixed
 	// order, so a request may come before.
@@ -44,12 +48,44 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
+// keyring is the key store of a configuration, which handlers that say the same
+// share.
+func (a *App) keyring(identity, name string, module store.Module, config keystore.Config) *keyring {
+	if r, ok := a.rings[identity]; ok {
+		return r
+	}
+	if a.rings == nil {
+		a.rings = map[string]*keyring{}
+	}
+	if n := len(a.rings); n > 0 {
+		name += "-" + strconv.Itoa(n+1)
+	}
+	r := &keyring{name: name, module: module, config: config, ready: make(chan struct{})}
+	a.rings[identity] = r
+	return r
+}
+
 // Start opens what the handlers need.
 func (a *App) Start() error {
 	defer close(a.ready)
+	for _, r := range a.rings {
+		if err := r.open(context.Background()); err != nil {
+			a.Stop()
+			return fmt.Errorf("opening the key store %s: %w", r.name, err)
+		}
+		r.enter()
+	}
 	if !a.needSealer {
 		return nil
 	}
+	if err := a.openSealer(); err != nil {
+		a.Stop()
+		return err
+	}
+	return nil
+}
+
+func (a *App) openSealer() error {
 	secret, err := storedSecret(context.Background(), a.storage)
 	if err != nil {
 		return fmt.Errorf("the key for sealing reasoning (set seal_key to keep none in storage): %w", err)
@@ -58,8 +94,15 @@ func (a *App) Start() error {
 	return err
 }
 
-// Stop does nothing: requests in flight still use what Start has opened.
-func (a *App) Stop() error { return nil }
+// Stop gives back what Start has opened. Requests in flight still use it; the last
+// of them closes it.
+func (a *App) Stop() error {
+	for _, r := range a.rings {
+		r.exit()
+		r.close()
+	}
+	return nil
+}
 
 // sealerFor waits for Start and returns the sealer under the stored secret.
 func (a *App) sealerFor(ctx context.Context) (*convert.Sealer, error) {

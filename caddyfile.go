@@ -2,6 +2,7 @@ package chat2response
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +59,19 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	    seal_key         <secret>
 //	    keep_alive       <duration>|off
 //	    allow_anonymous
+//
+//	    keys memory|bbolt [<path>]|redis <url>|off {
+//	        store { <settings of the store> }
+//	        default_ttl      <duration>|none
+//	        allow_no_expiration
+//	        admin_token      <token>
+//	        insecure_admin
+//	        no_endpoints
+//	        passthrough
+//	        cache_ttl        <duration>|off
+//	        stale_on_error   <duration>
+//	        purge_after      <duration>|never
+//	    }
 //	}
 //
 // An upstream is host:port or a URL. A URL's path is where the API is; without
@@ -77,7 +91,12 @@ func (h *Handler) unmarshal(d *caddyfile.Dispenser) (map[*Upstream]*reverseproxy
 	d.Next() // the directive's name
 	main := newUpstreamParser(d.Token())
 	for _, t := range remaining(d) {
-		main.to = append(main.to, t)
+		main.used = true
+		to, err := main.address(t)
+		if err != nil {
+			return nil, err
+		}
+		main.to = append(main.to, to)
 	}
 	blocks := []*upstreamParser{}
 	for d.NextBlock(0) {
@@ -134,6 +153,8 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 		h.Strict = h.Strict || name == "strict"
 		h.AllowAnonymous = h.AllowAnonymous || name == "allow_anonymous"
 		return true, nil
+	case "keys":
+		return true, h.unmarshalKeys(d)
 	case "max_body", "reasoning_events", "hosted_tools", "seal_key", "keep_alive":
 		if !d.AllArgs(&arg) {
 			return true, d.ArgErr()
@@ -150,8 +171,10 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 		h.MaxBody = int64(size)
 	case "reasoning_events":
 		h.ReasoningEvents = arg
+		return true, oneOf(d, name, arg, "summary", "text", "off")
 	case "hosted_tools":
 		h.HostedTools = arg
+		return true, oneOf(d, name, arg, "refuse", "drop")
 	case "seal_key":
 		h.SealKey = arg
 	case "keep_alive":
@@ -168,18 +191,23 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 	return true, nil
 }
 
+func oneOf(d *caddyfile.Dispenser, name, value string, values ...string) error {
+	if slices.Contains(values, value) {
+		return nil
+	}
+	last := len(values) - 1
+	return d.Errf("%s is %q, and must be %s or %s", name, value, strings.Join(values[:last], ", "), values[last])
+}
+
 // upstreamParser gathers what an upstream's block says: what is ours, and the
 // tokens that are for reverse_proxy.
 type upstreamParser struct {
 	u     *Upstream
 	used  bool
+	base  string // of the addresses so far
 	start caddyfile.Token
-	to    []caddyfile.Token
-	rest  []caddyfile.Token
-}
-
-func newUpstreamParser(start caddyfile.Token) *upstreamParser {
-	return &upstreamParser{u: &Upstream{}, start: start}
+	to    []caddyfile.Token // addresses on the directive's line
+	rest  []caddyfile.Token // the block for reverse_proxy
 }
 
 // remaining are the rest of the line's tokens.
@@ -191,17 +219,27 @@ func remaining(d *caddyfile.Dispenser) []caddyfile.Token {
 	return tokens
 }
 
+func newUpstreamParser(start caddyfile.Token) *upstreamParser {
+	return &upstreamParser{u: &Upstream{}, start: start}
+}
+
 func (p *upstreamParser) subdirective(d *caddyfile.Dispenser) error {
 	p.used = true
 	var arg string
 	name := d.Val()
 	switch name {
 	case "to":
-		to := remaining(d)
-		if len(to) == 0 {
+		line := d.NextSegment() // reverse_proxy has it too, but without paths
+		if len(line) == 1 {
 			return d.ArgErr()
 		}
-		p.to = append(p.to, to...)
+		for i, t := range line[1:] {
+			var err error
+			if line[i+1], err = p.address(t); err != nil {
+				return err
+			}
+		}
+		p.rest = append(p.rest, line...)
 		return nil
 	case "alias":
 		var to string
@@ -227,6 +265,7 @@ func (p *upstreamParser) subdirective(d *caddyfile.Dispenser) error {
 	switch name {
 	case "mode":
 		p.u.Mode = convert.API(arg)
+		return oneOf(d, name, arg, string(convert.Responses), string(convert.Chat))
 	case "api_key":
 		p.u.APIKey = arg
 	case "dialect":
@@ -247,25 +286,8 @@ func (p *upstreamParser) proxy(maxBody int64) (*reverseproxy.Handler, error) {
 	if len(p.to) == 0 && len(p.rest) == 0 {
 		return nil, nil
 	}
-	p.used = true
-	tokens := []caddyfile.Token{p.start}
+	tokens := append([]caddyfile.Token{p.start}, p.to...)
 	tokens[0].Text = "reverse_proxy"
-	for _, t := range p.to {
-		address, base, err := splitAddress(t)
-		if err != nil {
-			return nil, err
-		}
-		if base != "" {
-			if p.u.BasePath != nil && *p.u.BasePath != base {
-				return nil, parseError(t, "upstreams of one group have different paths, %q and %q", *p.u.BasePath, base)
-			}
-			p.u.BasePath = &base
-		}
-		t.Text = address
-		// All on the line of the directive, wherever they stood.
-		t.File, t.Line = p.start.File, p.start.Line
-		tokens = append(tokens, t)
-	}
 	if len(p.rest) > 0 {
 		open, shut := p.start, p.rest[len(p.rest)-1]
 		open.Text, shut.Text = "{", "}"
@@ -293,21 +315,33 @@ func (p *upstreamParser) proxy(maxBody int64) (*reverseproxy.Handler, error) {
 	return proxy, nil
 }
 
-// splitAddress takes the path off an upstream's address: reverse_proxy takes
-// none.
-func splitAddress(t caddyfile.Token) (address, base string, err error) {
-	scheme, _, isURL := strings.Cut(t.Text, "://")
-	if !isURL || strings.Contains(t.Text, "{") {
-		return t.Text, "", nil
+// address takes the path off an upstream's address, as reverse_proxy takes none.
+// All of a group have the same.
+func (p *upstreamParser) address(t caddyfile.Token) (caddyfile.Token, error) {
+	if strings.Contains(t.Text, "{") { // a placeholder
+		return t, nil
 	}
-	u, err := url.Parse(t.Text)
-	if err != nil {
-		return "", "", parseError(t, "the upstream's address cannot be read: %v", err)
+	base := defaultBase
+	if scheme, _, isURL := strings.Cut(t.Text, "://"); isURL {
+		u, err := url.Parse(t.Text)
+		if err != nil {
+			return t, parseError(t, "the upstream's address cannot be read: %v", err)
+		}
+		if u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			return t, parseError(t, "an upstream's address has no user, query or fragment")
+		}
+		if u.Path != "" {
+			base = "/" + strings.Trim(u.Path, "/")
+		}
+		t.Text = scheme + "://" + u.Host
 	}
-	if u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", "", parseError(t, "an upstream's address has no user, query or fragment")
+	if p.base != "" && p.base != base {
+		return t, parseError(t, "upstreams of one group have different paths, %q and %q", p.base, base)
 	}
-	return scheme + "://" + u.Host, u.Path, nil
+	if p.base = base; base != defaultBase {
+		p.u.BasePath = &base
+	}
+	return t, nil
 }
 
 func parseError(t caddyfile.Token, format string, args ...any) error {

@@ -37,6 +37,7 @@ commands "run" and "start".`,
 			cmd.Flags().Bool("demo", false, "Serve a model that runs in this process")
 			cmd.Flags().String("listen", ":8088", "The address to listen on")
 			cmd.RunE = caddycmd.WrapCommandFuncForCobra(cmdDemo)
+			cmd.AddCommand(keysCommand())
 		},
 	})
 }

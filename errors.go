@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -23,13 +24,14 @@ func writeError(w http.ResponseWriter, e *convert.Error) {
 	w.Write(body)
 }
 
-// notAllowed answers 405.
-func notAllowed(w http.ResponseWriter, allow, method string) {
+// notAllowed is the error of a wrong method, whose answer lists the right ones.
+func notAllowed(w http.ResponseWriter, allowed []string, method string) error {
+	allow := strings.Join(allowed, ", ")
 	w.Header().Set("Allow", allow)
-	writeError(w, &convert.Error{
+	return &convert.Error{
 		Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed",
 		Message: "Method " + method + " is not allowed here; use " + allow + ".",
-	})
+	}
 }
 
 // upstreamError turns what Caddy's handlers return into OpenAI's error. A text of
@@ -47,7 +49,7 @@ func upstreamError(err error) *convert.Error {
 	out := &convert.Error{Status: status, Type: "server_error", Code: "upstream_unavailable"}
 	switch {
 	case errors.Is(err, context.Canceled):
-		out.Status, out.Code, out.Message = 499, "cancelled", "The request was cancelled."
+		out.Status, out.Code, out.Message = statusClientGone, "cancelled", "The request was cancelled."
 	case status == http.StatusGatewayTimeout:
 		out.Code, out.Message = "upstream_timeout", "The upstream did not answer in time."
 	case status == http.StatusServiceUnavailable:
@@ -56,6 +58,9 @@ func upstreamError(err error) *convert.Error {
 		out.Message = "The upstream could not be reached."
 	default:
 		out.Message = "The upstream's handler answered " + strconv.Itoa(status) + "."
+		if status < 500 {
+			out.Type, out.Code = "invalid_request_error", ""
+		}
 	}
 	return out
 }

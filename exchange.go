@@ -2,15 +2,20 @@ package chat2response
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/labiium/chat2response/convert"
 	"github.com/labiium/chat2response/convert/responses"
+	"github.com/labiium/chat2response/keystore"
 	"github.com/labiium/chat2response/sse"
 )
 
@@ -27,6 +32,9 @@ type exchange struct {
 	turn  *convert.Turn
 	model string // the client's name for it
 
+	key    *keystore.Key // the client's
+	leaves []func()      // give back what admit has taken
+
 	// Of a translated answer:
 	stream  bool // the client wants a stream
 	write   convert.Emit
@@ -35,27 +43,40 @@ type exchange struct {
 	cancel  context.CancelFunc // of the upstream's request
 	begun   bool               // the client's header has been sent
 	ended   bool               // the terminal event has been emitted
+	gone    bool               // writing to the client has failed
 	last    *responses.Response
-	outcome string // for the log and the metrics
-	failure *convert.Error
+	failure *convert.Error // the answer failed
+	cause   error          // what Caddy said of it
+	outcome string         // for the log and the metrics
+}
+
+// set sets a placeholder of the request.
+func (x *exchange) set(name, value string) {
+	repl := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.Set("http.chat2response."+name, value)
 }
 
 // serve answers the request. Errors of type *convert.Error are for the client.
 func (x *exchange) serve() error {
-	if x.route.method != "" && x.r.Method != x.route.method && !(x.route.method == http.MethodGet && x.r.Method == http.MethodHead) {
+	if len(x.route.methods) > 0 && !slices.Contains(x.route.methods, x.r.Method) {
 		if x.route.in == convert.Responses && isUpgrade(x.r) {
 			return noWebSocket
 		}
-		notAllowed(x.w, x.route.method, x.r.Method)
-		return nil
+		return notAllowed(x.w, x.route.methods, x.r.Method)
 	}
 	switch x.route.name {
 	case "status":
 		return x.status()
-	case "passthrough":
-		return x.passThrough()
+	case "keys":
+		return x.keysAPI()
 	case "convert":
 		return x.convert()
+	}
+	if err := x.admit(); err != nil {
+		return err
+	}
+	if x.route.name == "passthrough" {
+		return x.passThrough()
 	}
 	if x.express() {
 		x.outcome = "express"
@@ -67,9 +88,13 @@ func (x *exchange) serve() error {
 // express tells whether the request can go to the upstream unread, and the
 // answer to the client: both speak the same API, and there is nothing to do in
 // between. This is the one place where that is decided.
+//
+// A body of unknown length is read first: found too large on the way, it would
+// count as a failure of the upstream, and clients could switch upstreams off.
 func (x *exchange) express() bool {
-	return !x.h.byModel() && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
-		checkMediaType(x.r.Header.Get("Content-Type")) == nil && x.r.ContentLength <= x.h.MaxBody
+	length := x.r.ContentLength
+	return !x.byModel() && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
+		checkMediaType(x.r.Header.Get("Content-Type")) == nil && length >= 0 && length <= x.h.MaxBody
 }
 
 // noWebSocket is the answer to a client that would rather speak WebSocket; Codex
@@ -79,8 +104,9 @@ var noWebSocket = &convert.Error{
 	Message: "WebSocket is not supported here; use POST with server-sent events.",
 }
 
+// isUpgrade tells a request for WebSocket, of HTTP/1.1 or of HTTP/2 (RFC 8441).
 func isUpgrade(r *http.Request) bool {
-	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || r.Header.Get(":protocol") == "websocket"
 }
 
 // direct hands the request to an upstream whose answer goes to the client as it
@@ -88,10 +114,18 @@ func isUpgrade(r *http.Request) bool {
 func (x *exchange) direct(u *Upstream, path string, body []byte) error {
 	x.up = u
 	r := u.request(x.r.Context(), x.r, path, body)
-	if body == nil && x.r.Body != nil && x.h.MaxBody > 0 && x.route.name != "passthrough" {
-		r.Body = http.MaxBytesReader(nil, r.Body, x.h.MaxBody)
+	if x.route.name == "passthrough" {
+		// A slash in a model's name stays %2F. Go uses this only where it is an
+		// encoding of the path.
+		r.URL.RawPath = u.base + strings.TrimPrefix(x.r.URL.RawPath, "/v1")
 	}
-	return x.caddyError(u.serve(x.w, r, x.next))
+	// reverse_proxy panics when an answer breaks off. The client must see that too,
+	// so the panic goes on.
+	outcome := x.outcome
+	x.outcome = "aborted"
+	err := u.serve(x.w, r, x.next)
+	x.outcome = outcome
+	return x.caddyError(err)
 }
 
 // caddyError makes an error of a Caddy handler one for the client.
@@ -99,26 +133,23 @@ func (x *exchange) caddyError(err error) error {
 	if err == nil {
 		return nil
 	}
-	e := upstreamError(err)
-	x.outcome = "upstream_error"
-	if e.Status >= 500 {
-		x.h.logger.Error("upstream failed", zap.Error(err), zap.String("model", x.model), zap.Int("status", e.Status))
-	}
-	return e
+	x.outcome, x.cause = "upstream_error", err
+	return upstreamError(err)
 }
 
 // passThrough hands every other path of the API to the upstream.
 func (x *exchange) passThrough() error {
 	x.outcome = "passthrough"
-	if strings.HasPrefix(x.route.path, "/responses/") && x.h.choose("").Mode == convert.Chat {
-		return &convert.Error{
-			Status: http.StatusNotFound, Type: "invalid_request_error",
-			Message: "There is nothing at '" + x.r.URL.Path + "': the upstream speaks Chat Completions, and this gateway keeps no responses.",
+	u := x.h.choose("")
+	stored := strings.HasPrefix(x.route.path, "/responses/")
+	if stored && u.Mode == convert.Chat {
+		if u = x.h.first(convert.Responses); u == nil {
+			return x.noSuchPath()
 		}
 	}
 	// A body that names a model goes where the model is, under the name that it has
 	// there. Others, such as uploads, go to the first upstream.
-	if x.h.byModel() && x.r.Method == http.MethodPost && x.r.Header.Get("Content-Type") != "" && checkMediaType(x.r.Header.Get("Content-Type")) == nil {
+	if x.byModel() && x.r.Method == http.MethodPost && x.r.Header.Get("Content-Type") != "" && checkMediaType(x.r.Header.Get("Content-Type")) == nil {
 		body, err := readBody(x.r, x.h.MaxBody)
 		if err != nil {
 			return err
@@ -127,6 +158,9 @@ func (x *exchange) passThrough() error {
 		if err != nil {
 			return err
 		}
+		if stored && u.Mode == convert.Chat {
+			return x.noSuchPath()
+		}
 		if name != "" {
 			if body, err = convert.SetModel(body, name); err != nil {
 				return err
@@ -134,7 +168,17 @@ func (x *exchange) passThrough() error {
 		}
 		return x.direct(u, x.route.path, body)
 	}
-	return x.direct(x.h.choose(""), x.route.path, nil)
+	if x.key != nil && x.key.Models != nil && x.r.Method == http.MethodPost {
+		return x.keyError(keystore.ErrModelNotAllowed) // the body does not show its model
+	}
+	return x.direct(u, x.route.path, nil)
+}
+
+func (x *exchange) noSuchPath() error {
+	return &convert.Error{
+		Status: http.StatusNotFound, Type: "invalid_request_error",
+		Message: "There is nothing at '" + x.r.URL.Path + "': the upstream speaks Chat Completions, and this gateway keeps no responses.",
+	}
 }
 
 // upstreamOf chooses the upstream for a body by its model, and tells the upstream's
@@ -147,8 +191,19 @@ func (x *exchange) upstreamOf(body []byte) (*Upstream, string, error) {
 	return x.upstreamFor(model)
 }
 
+// maxModel bounds what a client can put into logs, and how long patterns are
+// matched against it.
+const maxModel = 1 << 10
+
 func (x *exchange) upstreamFor(model string) (*Upstream, string, error) {
+	if len(model) > maxModel {
+		return nil, "", &convert.Error{
+			Status: http.StatusBadRequest, Type: "invalid_request_error", Code: "string_above_max_length", Param: "model",
+			Message: "Invalid 'model': string too long. Expected a string with maximum length " + strconv.Itoa(maxModel) + ".",
+		}
+	}
 	x.model = model
+	x.set("model", model)
 	u := x.h.choose(model)
 	if u == nil {
 		return nil, "", &convert.Error{
@@ -156,7 +211,8 @@ func (x *exchange) upstreamFor(model string) (*Upstream, string, error) {
 			Message: "The model '" + model + "' does not exist here.",
 		}
 	}
-	return u, u.alias(model), nil
+	alias := u.alias(model)
+	return u, alias, x.allowModel(model, alias)
 }
 
 // read reads the request and chooses its upstream.
@@ -226,8 +282,8 @@ func (x *exchange) convert() error {
 	x.warn()
 	x.w.Header().Set("Content-Type", "application/json")
 	x.w.Header().Set("Content-Length", strconv.Itoa(len(x.turn.Body)))
-	_, err = x.w.Write(x.turn.Body)
-	return err
+	x.w.Write(x.turn.Body)
+	return nil
 }
 
 // translate answers a request whose upstream, or whose answer, is of another API,
@@ -244,7 +300,7 @@ func (x *exchange) translate() error {
 				return err
 			}
 		}
-		return x.direct(x.up, x.route.path, body)
+		return x.direct(x.up, paths[x.up.Mode], body)
 	}
 	o, err := x.options(alias)
 	if err != nil {
@@ -268,28 +324,38 @@ func (x *exchange) answer() error {
 	x.out = sse.NewWriter(startWriter{x}, http.NewResponseController(x.w).Flush)
 	x.write = x.req.Writer(x.out)
 	x.resp = &responder{x: x, header: http.Header{}}
+	defer x.resp.stop() // also when the upstream's handler panics: a timer must not write any more
 
 	r := x.up.translated(ctx, x.r, paths[x.up.Mode], x.turn.Body, x.stream)
 	aborted, err := x.call(r)
-	cause := broken
-	if !aborted && err == nil {
-		cause = nil
+	var cause *convert.Error
+	if aborted || err != nil {
+		cause = broken
 	}
-	x.resp.finish(cause)
+	ended := x.resp.finish(cause)
 	switch {
-	case x.r.Context().Err() != nil:
+	case !ended && (x.gone || x.r.Context().Err() != nil):
 		x.outcome = "client_gone"
+		if !x.begun {
+			x.w.WriteHeader(statusClientGone) // for the access log
+		}
 		return nil
 	case x.resp.streaming:
 		return x.streamed()
 	case err != nil:
 		return x.caddyError(err)
+	case x.resp.refused != nil:
+		x.outcome = "upstream_error"
+		return x.resp.refused
 	case aborted:
 		x.outcome = "upstream_cut"
 		return broken
 	}
 	return x.whole()
 }
+
+// statusClientGone is what Caddy's reverse_proxy logs, after nginx.
+const statusClientGone = 499
 
 // call hands the request to the upstream's handler. reverse_proxy panics with
 // ErrAbortHandler when an answer breaks off in the middle: that is how it tells.
@@ -300,6 +366,7 @@ func (x *exchange) call(r *http.Request) (aborted bool, err error) {
 		case http.ErrAbortHandler:
 			aborted = true
 		default:
+			x.outcome = "panicked"
 			panic(e)
 		}
 	}()
@@ -309,11 +376,13 @@ func (x *exchange) call(r *http.Request) (aborted bool, err error) {
 
 // streamed ends an answer whose upstream streamed.
 func (x *exchange) streamed() error {
-	if x.failure != nil && !x.begun {
-		x.copyHeaders()
+	switch {
+	case x.failure != nil && !x.begun:
 		return x.failure
-	}
-	if x.stream || x.last == nil {
+	case x.failure != nil:
+		x.logFailure(x.failure)
+		return nil
+	case x.stream:
 		return nil
 	}
 	return x.writeWhole(x.last)
@@ -322,8 +391,13 @@ func (x *exchange) streamed() error {
 // whole translates an answer that came in one piece.
 func (x *exchange) whole() error {
 	w := x.resp
-	x.copyHeaders()
 	switch {
+	case w.status == 0:
+		x.outcome = "upstream_error"
+		return &convert.Error{
+			Status: http.StatusBadGateway, Type: "server_error", Code: "upstream_unavailable",
+			Message: "No upstream answered: this gateway names none, and the handler behind it did nothing.",
+		}
 	case w.status >= 400:
 		x.outcome = "upstream_" + strconv.Itoa(w.status/100) + "xx"
 		e := convert.ReadError(w.status, w.body)
@@ -354,12 +428,11 @@ func (x *exchange) whole() error {
 // writeWhole sends the client its answer in one piece.
 func (x *exchange) writeWhole(resp *responses.Response) error {
 	x.last = resp
-	x.outcome = resp.Status
+	x.outcome = outcomeOf(resp.Status)
 	body, err := x.req.Write(resp)
 	if err != nil {
 		return err
 	}
-	x.copyHeaders()
 	x.warn()
 	x.w.Header().Set("Content-Type", "application/json")
 	x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
@@ -373,14 +446,14 @@ func (x *exchange) emit(e *responses.Event) error {
 	if responses.Terminal(e.Type) {
 		x.ended = true
 		x.last = e.Response
-		x.outcome = e.Response.Status
+		x.outcome = outcomeOf(e.Response.Status)
 		if e.Type == responses.EventFailed {
 			x.failure = convert.FailedError(e.Response)
 			x.failure.Message = redact(x.failure.Message)
 			if e.Response.Error != nil {
 				e.Response.Error.Message = x.failure.Message
 			}
-			if !x.stream || !x.begun && x.req.Out == convert.Chat {
+			if !x.begun {
 				return nil // it can still be an HTTP status
 			}
 		}
@@ -391,6 +464,24 @@ func (x *exchange) emit(e *responses.Event) error {
 	return x.write(e)
 }
 
+// send sends what has been emitted; not before a failure that can still be an
+// HTTP status.
+func (x *exchange) send() error {
+	if x.failure != nil && !x.begun {
+		return nil
+	}
+	return x.out.Send()
+}
+
+// outcomeOf bounds what an upstream can put into the metrics.
+func outcomeOf(status string) string {
+	switch status {
+	case responses.Completed, responses.Incomplete, responses.Failed, responses.Cancelled:
+		return status
+	}
+	return "other"
+}
+
 // startWriter is the client's ResponseWriter; it sends the header of a stream
 // before the first event.
 type startWriter struct{ x *exchange }
@@ -399,7 +490,6 @@ func (s startWriter) Write(b []byte) (int, error) {
 	x := s.x
 	if !x.begun {
 		x.begun = true
-		x.copyHeaders()
 		x.warn()
 		header := x.w.Header()
 		header.Set("Content-Type", "text/event-stream")
@@ -407,7 +497,10 @@ func (s startWriter) Write(b []byte) (int, error) {
 		header.Set("X-Accel-Buffering", "no") // nginx in front
 		x.w.WriteHeader(http.StatusOK)
 	}
-	return x.w.Write(b)
+	x.resp.sent = time.Now()
+	n, err := x.w.Write(b)
+	x.gone = x.gone || err != nil
+	return n, err
 }
 
 // returned are the headers of an upstream that a translated answer takes along.
@@ -421,22 +514,13 @@ func (x *exchange) copyHeaders() {
 	to := x.w.Header()
 	for name, values := range x.resp.header {
 		lower := strings.ToLower(name)
-		if !strings.HasPrefix(lower, "x-ratelimit-") && !contains(returned, name) {
+		if !strings.HasPrefix(lower, "x-ratelimit-") && !slices.Contains(returned, name) {
 			continue
 		}
 		if len(values) > 0 && len(values[0]) <= maxReturned {
 			to.Set(name, values[0])
 		}
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }
 
 // maxWarnings bounds the header of warnings; proxies take 4 KiB or more in all.
@@ -447,20 +531,23 @@ func (x *exchange) warn() {
 	if x.turn == nil || len(x.turn.Report) == 0 {
 		return
 	}
-	text := warnings(x.turn.Report)
-	if len(text) > maxWarnings {
-		cut := strings.LastIndex(text[:maxWarnings], ", ")
-		text = text[:max(cut, 0)] + ", …"
-	}
-	x.w.Header().Set("X-Chat2Response-Warnings", headerSafe(text))
+	x.w.Header().Set("X-Chat2Response-Warnings", headerSafe(warnings(x.turn.Report)))
 }
 
 func warnings(report convert.Report) string {
-	list := make([]string, len(report))
+	var b strings.Builder
 	for i, loss := range report {
-		list[i] = loss.String()
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		s := loss.String()
+		if b.Len()+len(s) > maxWarnings {
+			fmt.Fprintf(&b, "and %d more", len(report)-i)
+			break
+		}
+		b.WriteString(s)
 	}
-	return strings.Join(list, ", ")
+	return b.String()
 }
 
 // headerSafe replaces what a header value may not have: a client chose the names
@@ -479,6 +566,7 @@ func (x *exchange) fail(e *convert.Error) {
 	if x.outcome == "" {
 		x.outcome = "refused"
 	}
+	x.logFailure(e)
 	if x.begun {
 		return
 	}
@@ -489,6 +577,21 @@ func (x *exchange) fail(e *convert.Error) {
 	}
 	x.warn()
 	writeError(x.w, &out)
+}
+
+// logFailure logs what is an upstream's fault.
+func (x *exchange) logFailure(e *convert.Error) {
+	if e.Status < 500 {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("message", redact(e.Message)), zap.String("code", e.Code), zap.Int("status", e.Status),
+		zap.String("outcome", x.outcome), zap.String("model", x.model), zap.Bool("streaming", x.begun),
+	}
+	if x.cause != nil {
+		fields = append(fields, zap.Error(x.cause))
+	}
+	x.h.logger.Error("upstream failed", fields...)
 }
 
 // log adds what is known of the exchange to the access log and the metrics.

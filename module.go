@@ -47,7 +47,7 @@ const (
 //
 // Placeholder | Description
 // ------------|---------------
-// `{http.chat2response.model}` | The model that the client asked for
+// `{http.chat2response.model}` | The model that the client asked for; empty where the body goes through unread
 // `{http.chat2response.route}` | `chat`, `responses`, `proxy`, `convert` or `passthrough`
 type Handler struct {
 	// The servers that answer. The first whose models match the request's is used;
@@ -86,6 +86,10 @@ type Handler struct {
 	// Negative: never. Default: 15s.
 	KeepAlive caddy.Duration `json:"keep_alive,omitempty"`
 
+	// The gateway's own API keys, which it asks of its clients. Default: none, and
+	// then clients bring the upstream's.
+	Keys *Keys `json:"keys,omitempty"`
+
 	// Serve requests without a key of this gateway although an upstream has an
 	// api_key: whoever reaches the site spends it. Default: false.
 	AllowAnonymous bool `json:"allow_anonymous,omitempty"`
@@ -116,9 +120,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.Upstreams = []*Upstream{{}}
 	}
 	for i, u := range h.Upstreams {
+		if u == nil {
+			return fmt.Errorf("upstream %d is null", i)
+		}
 		if err := u.provision(ctx); err != nil {
 			return fmt.Errorf("upstream %d: %w", i, err)
 		}
+		u.managed = h.Keys != nil && !h.Keys.Passthrough
 	}
 	if h.SealKey != "" {
 		secret, err := caddy.NewReplacer().ReplaceOrErr(h.SealKey, true, true)
@@ -136,6 +144,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	if h.sealer == nil {
 		h.app.needSealer = true
+	}
+	if h.Keys != nil {
+		if err := h.Keys.provision(ctx, h.app); err != nil {
+			return fmt.Errorf("keys: %w", err)
+		}
 	}
 	return registerMetrics(ctx.GetMetricsRegistry())
 }
@@ -157,8 +170,11 @@ func (h *Handler) Validate() error {
 		if err := u.validate(); err != nil {
 			return fmt.Errorf("upstream %d: %w", i, err)
 		}
-		if u.apiKey != "" && !h.AllowAnonymous {
-			return fmt.Errorf("upstream %d has an api_key, and this handler asks its clients for none: whoever reaches the site would spend it. Set allow_anonymous if that is meant; leave api_key out to pass the clients' own keys on", i)
+		if u.apiKey != "" && h.Keys != nil && h.Keys.Passthrough {
+			return fmt.Errorf("upstream %d has an api_key, and keys passthrough lets clients bring their own: remove one of them", i)
+		}
+		if u.apiKey != "" && h.Keys == nil && !h.AllowAnonymous {
+			return fmt.Errorf("upstream %d has an api_key, and this handler asks its clients for none: whoever reaches the site would spend it. Configure keys; or set allow_anonymous if that is meant; or leave api_key out to pass the clients' own keys on", i)
 		}
 		if len(u.Models) == 0 && i < len(h.Upstreams)-1 {
 			return fmt.Errorf("upstream %d matches every model, so those behind it are never used", i)
@@ -169,16 +185,16 @@ func (h *Handler) Validate() error {
 
 // ServeHTTP answers OpenAI's paths and hands all others to next.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	rt, ok := routeOf(r.URL.Path)
+	rt, ok := h.routeOf(r.URL.Path)
 	if !ok {
 		return next.ServeHTTP(w, r)
 	}
 	x := &exchange{h: h, w: w, r: r, next: next, route: rt}
-	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Set("http.chat2response.route", rt.name)
+	x.set("route", rt.name)
+	x.set("model", "")
+	defer x.leave()
+	defer x.log() // also when a panic of the upstream's handler goes through
 	err := x.serve()
-	repl.Set("http.chat2response.model", x.model)
-	x.log()
 	var failure *convert.Error
 	if errors.As(err, &failure) {
 		x.fail(failure)
@@ -189,20 +205,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // route is what a path asks for.
 type route struct {
-	name   string
-	path   string      // below the API's base, for the upstream
-	method string      // the only one, if there is one
-	in     convert.API // of the request; empty: told by its body
-	out    convert.API // of the answer; empty: that of the request
+	name    string
+	path    string      // below the API's base, for the upstream
+	methods []string    // empty: all
+	in      convert.API // of the request; empty: told by its body
+	out     convert.API // of the answer; empty: that of the request
 }
+
+var (
+	post = []string{http.MethodPost}
+	get  = []string{http.MethodGet, http.MethodHead}
+)
 
 // routes are the paths that are answered here.
 var routes = map[string]route{
-	"/chat/completions": {name: "chat", method: http.MethodPost, in: convert.Chat},
-	"/responses":        {name: "responses", method: http.MethodPost, in: convert.Responses},
-	"/proxy":            {name: "proxy", method: http.MethodPost, out: convert.Responses},
-	"/convert":          {name: "convert", method: http.MethodPost},
-	"/status":           {name: "status", method: http.MethodGet},
+	"/chat/completions": {name: "chat", methods: post, in: convert.Chat},
+	"/responses":        {name: "responses", methods: post, in: convert.Responses},
+	"/proxy":            {name: "proxy", methods: post, out: convert.Responses},
+	"/convert":          {name: "convert", methods: post},
+	"/status":           {name: "status", methods: get},
 }
 
 // resources are the first elements of the other paths of OpenAI's API, which are
@@ -212,7 +233,21 @@ var resources = []string{
 	"fine_tuning", "images", "models", "moderations", "rerank", "responses", "tokenize", "uploads", "vector_stores", "videos",
 }
 
+// routeOf is the route of a path, with /keys where there are keys.
+func (h *Handler) routeOf(path string) (route, bool) {
+	below, ok := strings.CutPrefix("/"+strings.Trim(path, "/"), "/keys")
+	if methods, known := keyRoutes[below]; ok && known && h.Keys != nil && !h.Keys.NoEndpoints {
+		return route{name: "keys", path: below, methods: methods}, true
+	}
+	return routeOf(path)
+}
+
 func routeOf(path string) (route, bool) {
+	// No way out of the API into the rest of the upstream's host, which the
+	// upstream's key might open.
+	if slices.Contains(strings.Split(path, "/"), "..") {
+		return route{}, false
+	}
 	below, v1 := strings.CutPrefix(path, "/v1")
 	if v1 && below != "" && below[0] != '/' {
 		return route{}, false

@@ -14,9 +14,19 @@ import (
 // maxAnswer is the largest answer in bytes that is kept to be translated whole.
 const maxAnswer = 64 << 20
 
-// grace is how long an upstream may keep its connection open behind a complete
-// answer. Its usage comes within milliseconds; some never close.
-const grace = 5 * time.Second
+// maxStream is the same of a stream, whose text is only a part of its bytes.
+const maxStream = 256 << 20
+
+// How long an upstream may keep its connection open. They are variables for the
+// tests.
+var (
+	// grace is for one that has said all but its usage, which comes within
+	// milliseconds; some never send it.
+	grace = 5 * time.Second
+	// linger is for one that has said all: it is only waited for so that its
+	// connection can be used again.
+	linger = 250 * time.Millisecond
+)
 
 // responder is the ResponseWriter that an upstream writes a translated answer
 // into. It has headers of its own; the client's are written when there is
@@ -32,11 +42,14 @@ type responder struct {
 	mu        sync.Mutex
 	streaming bool
 	body      []byte
+	taken     int            // bytes of a stream
+	refused   *convert.Error // why no more is taken
 	parser    sse.Parser
 	reader    convert.StreamReader
+	sent      time.Time // when something was last sent to the client
 	idle      *time.Timer
-	wrote     bool // something was sent since the idle timer fired
 	end       *time.Timer
+	lingers   bool // end is about linger, not about grace
 	closed    bool
 }
 
@@ -47,6 +60,7 @@ func (w *responder) WriteHeader(status int) {
 		return
 	}
 	w.status = status
+	w.x.copyHeaders()
 	media, _, _ := mime.ParseMediaType(w.header.Get("Content-Type"))
 	if status >= 300 || media != "text/event-stream" {
 		return
@@ -56,11 +70,12 @@ func (w *responder) WriteHeader(status int) {
 	w.streaming = true
 	w.reader = w.x.turn.Reader(w.x.emit, w.x.cancel)
 	if every := time.Duration(w.x.h.KeepAlive); every > 0 && w.x.stream {
+		w.sent = time.Now()
 		w.idle = time.AfterFunc(every, w.keepAlive)
 	}
 	// An error here is one of the client's connection: the next write meets it too.
 	if w.reader.Start() == nil {
-		w.x.out.Send()
+		w.x.send()
 	}
 }
 
@@ -74,7 +89,8 @@ func (w *responder) Write(b []byte) (int, error) {
 	defer w.mu.Unlock()
 	if !w.streaming {
 		if len(w.body)+len(b) > maxAnswer {
-			return 0, errAnswerTooLarge
+			w.refused = tooLargeAnswer
+			return 0, w.refused
 		}
 		w.body = append(w.body, b...)
 		return len(b), nil
@@ -82,25 +98,43 @@ func (w *responder) Write(b []byte) (int, error) {
 	if w.closed {
 		return len(b), nil
 	}
+	if w.taken += len(b); w.taken > maxStream {
+		w.close(tooLargeAnswer)
+		return 0, tooLargeAnswer
+	}
 	err := w.parser.Feed(b, w.reader.Event)
 	if errors.Is(err, sse.ErrTooLarge) {
 		w.close(tooLargeEvent)
 		return 0, err
 	}
-	if sent := w.x.out.Send(); err == nil {
+	if sent := w.x.send(); err == nil {
 		err = sent
 	}
-	w.wrote = true
 	if err != nil {
 		return 0, err
 	}
-	if w.end == nil && (w.reader.Finishing() || w.x.ended) {
-		w.end = time.AfterFunc(grace, w.giveUp)
-	}
+	w.await()
 	return len(b), nil
 }
 
-var errAnswerTooLarge = errors.New("the upstream's answer is too large to be translated")
+// await limits how long a complete answer's upstream may go on.
+func (w *responder) await() {
+	switch {
+	case w.x.ended && !w.lingers:
+		w.lingers = true
+		if w.end != nil {
+			w.end.Stop()
+		}
+		w.end = time.AfterFunc(linger, w.giveUp)
+	case w.end == nil && w.reader.Finishing():
+		w.end = time.AfterFunc(grace, w.giveUp)
+	}
+}
+
+var tooLargeAnswer = &convert.Error{
+	Status: http.StatusBadGateway, Type: "server_error", Code: "server_error",
+	Message: "The upstream's answer is too large to be translated.",
+}
 
 var tooLargeEvent = &convert.Error{
 	Status: http.StatusBadGateway, Type: "server_error", Code: "server_error",
@@ -110,20 +144,20 @@ var tooLargeEvent = &convert.Error{
 // FlushError does nothing: complete events have been flushed, and others wait.
 func (w *responder) FlushError() error { return nil }
 
-// keepAlive sends a comment when nothing was sent for a while. It fires in a
-// goroutine of its own.
+// keepAlive sends a comment when nothing was sent for a while, the header too if
+// need be. It fires in a goroutine of its own.
 func (w *responder) keepAlive() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return
 	}
-	if !w.wrote && w.x.begun {
+	every := time.Duration(w.x.h.KeepAlive)
+	if time.Since(w.sent) >= every {
 		w.x.out.Comment("keepalive")
-		w.x.out.Send()
+		w.x.send()
 	}
-	w.wrote = false
-	w.idle.Reset(time.Duration(w.x.h.KeepAlive))
+	w.idle.Reset(max(every-time.Since(w.sent), time.Millisecond))
 }
 
 // giveUp ends a complete answer whose upstream does not end.
@@ -135,17 +169,27 @@ func (w *responder) giveUp() {
 }
 
 // finish ends the answer, when the upstream's handler has returned. cause is why
-// it did before its time, nil if it did not.
-func (w *responder) finish(cause *convert.Error) {
+// it did before its time, nil if it did not. It tells whether the answer was
+// complete before.
+func (w *responder) finish(cause *convert.Error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	ended := w.x.ended
+	w.close(cause)
+	return ended
+}
+
+// stop ends the timers. Nothing is written after it.
+func (w *responder) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
 	if w.idle != nil {
 		w.idle.Stop()
 	}
 	if w.end != nil {
 		w.end.Stop()
 	}
-	w.close(cause)
 }
 
 func (w *responder) close(cause *convert.Error) {
@@ -156,8 +200,13 @@ func (w *responder) close(cause *convert.Error) {
 	if !w.streaming {
 		return
 	}
+	ended := w.x.ended
 	// Errors are those of the client's connection, which is no one's to tell now.
-	if w.parser.Close(w.reader.Event) == nil && w.reader.Close(cause) == nil {
-		w.x.out.Send()
+	if w.parser.Close(w.reader.Event) != nil || w.reader.Close(cause) != nil {
+		return
 	}
+	if !ended && w.x.failure != nil {
+		w.x.failure.Status = http.StatusBadGateway // it did not fail, it stopped
+	}
+	w.x.send()
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -15,7 +16,11 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/labiium/chat2response/convert"
+	"github.com/labiium/chat2response/keystore"
 )
+
+// defaultBase is where an upstream's API is, if nothing is said.
+const defaultBase = "/v1"
 
 // Upstream is a server of one of the two APIs, or a group of servers that are
 // alike.
@@ -50,6 +55,7 @@ type Upstream struct {
 	HandleRaw json.RawMessage `json:"handle,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
 	handler caddyhttp.MiddlewareHandler
+	managed bool // clients bring keys of the gateway
 	base    string
 	apiKey  string
 	dialect *convert.Dialect
@@ -59,7 +65,7 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 	if u.Mode == "" {
 		u.Mode = convert.Responses
 	}
-	u.base = "/v1"
+	u.base = defaultBase
 	if u.BasePath != nil {
 		u.base = strings.TrimRight(*u.BasePath, "/")
 	}
@@ -91,6 +97,9 @@ func (u *Upstream) validate() error {
 	if u.dialect == nil {
 		return fmt.Errorf("dialect is %q, and must be one of %s", u.Dialect, strings.Join(convert.DialectNames(), ", "))
 	}
+	if u.base != "" && u.base[0] != '/' {
+		return fmt.Errorf("base_path is %q, and must begin with a slash", u.base)
+	}
 	for alias := range u.Aliases {
 		if strings.Count(alias, "*") > 1 {
 			return fmt.Errorf("alias %q has more than one *", alias)
@@ -118,23 +127,18 @@ func (u *Upstream) serves(model string) bool {
 // matches tells whether a name fits a pattern in which * stands for any
 // characters, slashes included, as model names have them.
 func matches(pattern, name string) bool {
-	head, rest, star := strings.Cut(pattern, "*")
-	if !star {
-		return pattern == name
+	parts := strings.Split(pattern, "*")
+	name, ok := strings.CutPrefix(name, parts[0])
+	if !ok || len(parts) == 1 {
+		return ok && name == ""
 	}
-	name, ok := strings.CutPrefix(name, head)
-	if !ok {
-		return false
-	}
-	for {
-		if matches(rest, name) {
-			return true
-		}
-		if name == "" {
+	last := parts[len(parts)-1]
+	for _, part := range parts[1 : len(parts)-1] {
+		if _, name, ok = strings.Cut(name, part); !ok {
 			return false
 		}
-		name = name[1:]
 	}
+	return strings.HasSuffix(name, last)
 }
 
 // alias is the upstream's name for a model that it knows under another, or "".
@@ -166,6 +170,16 @@ func (h *Handler) choose(model string) *Upstream {
 	return nil
 }
 
+// first is the first upstream that speaks an API, or nil.
+func (h *Handler) first(api convert.API) *Upstream {
+	for _, u := range h.Upstreams {
+		if u.Mode == api {
+			return u
+		}
+	}
+	return nil
+}
+
 // byModel tells whether the model of a request matters: which upstream it goes
 // to, or what the model is called there.
 func (h *Handler) byModel() bool {
@@ -178,6 +192,7 @@ func (h *Handler) byModel() bool {
 var forwarded = []string{
 	"Accept-Language", "Idempotency-Key", "Openai-Beta", "Openai-Organization", "Openai-Project",
 	"Traceparent", "Tracestate", "User-Agent", "X-Client-Request-Id", "X-Request-Id",
+	"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", // reverse_proxy believes only a trusted proxy
 }
 
 // request is the client's request turned into one for the upstream: with body, if
@@ -191,7 +206,7 @@ func (u *Upstream) request(ctx context.Context, r *http.Request, path string, bo
 		out.Body = io.NopCloser(bytes.NewReader(body))
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		out.ContentLength = int64(len(body))
-		out.TransferEncoding = nil
+		out.TransferEncoding, out.Trailer = nil, nil
 		out.Header.Set("Content-Length", strconv.Itoa(len(body)))
 		out.Header.Del("Content-Encoding")
 	}
@@ -236,19 +251,28 @@ func (u *Upstream) translated(ctx context.Context, r *http.Request, path string,
 var credentials = []string{"Authorization", "Api-Key", "X-Api-Key", "Cookie", "Proxy-Authorization"}
 
 // authorize puts the upstream's key in the place of the client's. Without a key
-// of the upstream the client's own goes on.
+// of the upstream the client's own goes on, unless it is one of the gateway's.
 func (u *Upstream) authorize(header http.Header) {
+	for _, name := range credentials {
+		if u.apiKey != "" || u.managed || isToken(header.Get(name)) {
+			header.Del(name)
+		}
+	}
 	if u.apiKey == "" {
 		return
-	}
-	for _, name := range credentials {
-		header.Del(name)
 	}
 	if u.Dialect == "azure" {
 		header.Set("Api-Key", u.apiKey)
 		return
 	}
 	header.Set("Authorization", "Bearer "+u.apiKey)
+}
+
+var tokens = regexp.MustCompile(keystore.TokenPattern)
+
+// isToken tells whether a header holds a key of the gateway.
+func isToken(value string) bool {
+	return strings.Contains(value, "sk_") && tokens.MatchString(value)
 }
 
 // serve hands a request to the upstream.

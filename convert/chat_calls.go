@@ -15,106 +15,158 @@ type call struct {
 	at   *int // the upstream's index, if it gave one
 	id   string
 	name string
-	args []byte
+	args []byte // what cannot be passed on as it comes
+	json jsonEnd
 
 	ref    toolRef
-	open   bool // its item has been announced
+	native bool // the upstream sent a custom tool's call
+	begun  bool // its name is known, and what comes of it
 	closed bool
-	index  int
-	itemID string
 	callID string
+	rung   *rung // nil for a call that is told of at the end
 
 	extra  jsontext.Value // what must come back with the call
 	unwrap unwrapper      // of a wrapped custom tool
 }
 
-// toolCall takes a piece of a tool call and finds the call that it belongs to.
-func (s *chatStream) toolCall(d *chat.CallDelta) error {
-	name, args := "", ""
-	switch {
-	case d.Function != nil:
-		name = d.Function.Name
-		args = d.Function.Arguments.JSON() // Google and TGI send the object
-	case d.Custom != nil:
-		name, args = d.Custom.Name, d.Custom.Input
-	}
-	c := s.findCall(d, name)
-	if c.id == "" {
-		c.id = d.ID
-	}
-	if c.name == "" {
-		c.name = name
-	}
-	if isSet(d.ExtraContent) {
-		c.extra = d.ExtraContent
-	}
-	if c.name == "" {
-		c.args = append(c.args, args...)
-		return nil
-	}
-	if !c.open {
-		if err := s.openCall(c); err != nil {
-			return err
-		}
-		args = string(c.args) + args
-		c.args = c.args[:0]
-	}
-	return s.callArgs(c, args)
+// callList are the calls of an answer, in the order in which they began.
+type callList struct {
+	list    []*call
+	byID    map[string]*call
+	byIndex map[int]*call // the last call with that index
+	callIDs map[string]bool
 }
 
-// findCall finds the call of a piece, or begins a new one. An index alone does
-// not tell: Ollama and Gemini give all calls of an answer the same one, or none;
-// others repeat or change the id.
-func (s *chatStream) findCall(d *chat.CallDelta, name string) *call {
-	var sameIndex *call
-	for _, c := range s.calls {
-		moved := d.Index != nil && c.at != nil && *d.Index != *c.at
-		if d.ID != "" && c.id == d.ID && !(moved && name != "" && c.name != "") {
-			return c
-		}
-		if d.Index != nil && c.at != nil && *c.at == *d.Index {
-			sameIndex = c
-		}
+func (l *callList) add(index *int) *call {
+	if l.byID == nil {
+		l.byID, l.byIndex, l.callIDs = map[string]*call{}, map[int]*call{}, map[string]bool{}
 	}
-	last := len(s.calls) - 1
-	switch {
-	case d.ID != "":
-		if sameIndex != nil && (sameIndex.id == "" || name == "") {
-			return sameIndex
-		}
-	case d.Index != nil:
-		if sameIndex != nil && (name == "" || sameIndex.name == "" || !jsontext.Value(sameIndex.args).IsValid()) {
-			return sameIndex
-		}
-	case name == "" && last >= 0:
-		return s.calls[last]
+	c := &call{}
+	if index != nil {
+		at := *index
+		c.at = &at
+		l.byIndex[at] = c
 	}
-	c := &call{at: d.Index}
-	s.calls = append(s.calls, c)
+	l.list = append(l.list, c)
 	return c
 }
 
-// openCall announces a call, if its kind can be streamed.
-func (s *chatStream) openCall(c *call) error {
-	s.hold = ""
+// piece is what a delta says of a call.
+type piece struct {
+	index    *int
+	id, name string
+	args     string
+	native   bool
+}
+
+// toolCall takes a piece of a tool call and finds the call that it belongs to.
+func (s *chatStream) toolCall(d *chat.CallDelta) error {
+	p := piece{index: d.Index, id: d.ID}
+	switch {
+	case d.Function != nil:
+		p.name, p.args = d.Function.Name, d.Function.Arguments.JSON() // Google and TGI send the object
+	case d.Custom != nil:
+		p.name, p.args, p.native = d.Custom.Name, d.Custom.Input, true
+	case d.ID == "":
+		return nil // says nothing
+	}
+	c := s.calls.find(&p)
+	if c.id == "" && p.id != "" {
+		c.id = p.id
+		s.calls.byID[p.id] = c
+	}
+	if c.name == "" {
+		c.name = p.name
+	}
+	c.native = c.native || p.native
+	if isSet(d.ExtraContent) {
+		c.extra = d.ExtraContent
+	}
+	c.json.feed(p.args)
+	if c.name == "" {
+		c.args = append(c.args, p.args...)
+		return nil
+	}
+	if !c.begun {
+		if err := s.begin(c); err != nil {
+			return err
+		}
+	}
+	return s.callArgs(c, p.args)
+}
+
+// find finds the call of a piece, or begins a new one. An index alone does not
+// tell: Ollama and Gemini give all calls of an answer the same one, or none;
+// others repeat or change the id.
+func (l *callList) find(p *piece) *call {
+	var at, last *call
+	if len(l.list) > 0 {
+		last = l.list[len(l.list)-1]
+		at = last
+	}
+	if p.index != nil {
+		at = l.byIndex[*p.index]
+	}
+	if c := l.byID[p.id]; c != nil && p.id != "" {
+		moved := p.index != nil && c.at != nil && *p.index != *c.at
+		if p.name == "" || c.name == "" || !moved && !c.whole(p) {
+			return c
+		}
+		return l.add(p.index) // two calls under one id
+	}
+	switch {
+	case at == nil:
+	case p.name == "": // more of it, whatever its id: some servers make a new one for each piece
+		return at
+	case p.index == nil: // Gemini sends whole calls
+	case at.name == "" && (at.id == "" || p.id == ""):
+		return at // its name comes late
+	case at.name != p.name || at.whole(p):
+	case p.id == "" || at.id == "":
+		return at // the name is repeated
+	}
+	return l.add(p.index)
+}
+
+// whole tells that a call has all its arguments, and that a piece with a name
+// has some for another.
+func (c *call) whole(p *piece) bool { return c.json.ended() && p.args != "" && !p.native }
+
+// begin decides what comes of a call, when its name is known, and announces it if
+// its kind can be streamed. A call id is made now where there is none: it must
+// not change.
+func (s *chatStream) begin(c *call) error {
+	c.begun = true
+	s.dropHold()
 	c.ref = s.names.tool(c.name)
+	switch {
+	case c.native && c.ref.kind == kindFunction:
+		c.ref.kind = kindNative // a custom tool that was not declared
+	case !c.native && c.ref.kind == kindNative:
+		c.ref.kind = kindCustom // a server that has made a function of it
+	}
 	c.callID = c.id
-	if c.callID == "" || s.hasCallID(c) {
+	if c.callID == "" || s.calls.callIDs[c.callID] {
 		c.callID = s.o.newID("call_")
 	}
+	s.calls.callIDs[c.callID] = true
 	if err := s.closeBefore(c); err != nil {
 		return err
 	}
-	c.open = true
+	var err error
 	switch {
-	case c.name == parallelName && c.ref.kind == kindFunction && !s.names.has(c.name):
-		return nil // told at the end, as the calls that it holds
+	case c.name == parallelName && c.ref.kind == kindFunction && !s.names.has(c.name): // it may hold other calls
 	case c.ref.kind == kindFunction:
-		return s.announce(c, "fc_", s.functionItem(c, responses.InProgress, ""))
+		c.rung, err = s.l.open(s.functionItem(c))
 	case c.ref.kind == kindCustom || c.ref.kind == kindNative:
-		return s.announce(c, "ctc_", s.customItem(c, responses.InProgress, ""))
+		c.rung, err = s.l.open(&responses.Item{Type: "custom_tool_call", CallID: c.callID, Name: c.ref.name, Namespace: c.ref.namespace})
 	}
-	return nil // its item needs the whole arguments
+	if err != nil {
+		return err
+	}
+	early := string(c.args)
+	c.args = nil
+	return s.callArgs(c, early)
 }
 
 func (n *Names) has(name string) bool {
@@ -123,15 +175,6 @@ func (n *Names) has(name string) bool {
 	}
 	_, ok := n.byFlat[name]
 	return ok
-}
-
-func (s *chatStream) hasCallID(c *call) bool {
-	for _, other := range s.calls {
-		if other != c && other.callID == c.callID {
-			return true
-		}
-	}
-	return false
 }
 
 // closeBefore closes the open message or reasoning. What a call must come back
@@ -145,38 +188,19 @@ func (s *chatStream) closeBefore(c *call) error {
 		return err
 	}
 	if s.think == nil && extra != nil {
-		r := &reasoningItem{id: s.o.newID("rs_"), index: s.outputs}
-		if err := s.addItem(&responses.Item{Type: "reasoning", ID: r.id, Summary: []responses.Part{}}); err != nil {
+		if err := s.openReasoning(false); err != nil {
 			return err
 		}
-		s.think = r
 	}
 	return s.closeReasoning(extra)
 }
 
-func (s *chatStream) announce(c *call, prefix string, item *responses.Item) error {
-	c.itemID = s.o.newID(prefix)
-	c.index = s.outputs
-	item.ID = c.itemID
-	return s.addItem(item)
-}
-
-func (s *chatStream) functionItem(c *call, status, args string) *responses.Item {
-	item := &responses.Item{
-		Type: "function_call", ID: c.itemID, Status: status, CallID: c.callID,
-		Name: c.ref.name, Namespace: c.ref.namespace, Arguments: responses.String(args),
-	}
+func (s *chatStream) functionItem(c *call) *responses.Item {
+	item := &responses.Item{Type: "function_call", CallID: c.callID, Name: c.ref.name, Namespace: c.ref.namespace}
 	if c.ref.plainArgs {
 		item.EncryptedFunctionArgs = []string{}
 	}
 	return item
-}
-
-func (s *chatStream) customItem(c *call, status, input string) *responses.Item {
-	return &responses.Item{
-		Type: "custom_tool_call", ID: c.itemID, Status: status, CallID: c.callID,
-		Name: c.ref.name, Namespace: c.ref.namespace, Input: &input,
-	}
 }
 
 // callArgs takes a piece of a call's arguments.
@@ -184,76 +208,60 @@ func (s *chatStream) callArgs(c *call, args string) error {
 	if args == "" || c.closed {
 		return nil
 	}
-	c.args = append(c.args, args...)
-	if c.itemID == "" {
+	if c.rung == nil {
+		c.args = append(c.args, args...)
 		return nil
 	}
-	switch c.ref.kind {
-	case kindFunction:
-		return s.send(responses.Event{Type: responses.EventArgumentsDelta, ItemID: c.itemID, OutputIndex: c.index, Delta: args})
-	case kindNative:
-		return s.send(responses.Event{Type: responses.EventInputDelta, ItemID: c.itemID, OutputIndex: c.index, Delta: args})
+	if c.ref.kind != kindCustom {
+		return s.l.arguments(c.rung, args)
 	}
-	piece := c.unwrap.feed(args)
-	if piece == "" {
-		return nil
+	input, inside := c.unwrap.feed(args)
+	if !inside {
+		c.args = append(c.args, args...)
 	}
-	return s.send(responses.Event{Type: responses.EventInputDelta, ItemID: c.itemID, OutputIndex: c.index, Delta: piece})
+	return s.l.arguments(c.rung, input)
 }
 
-// closeCall completes a call at the end of the stream.
+// closeCall completes a call at the end of the stream. incomplete tells that the
+// answer broke off, perhaps in the middle of the call.
 func (s *chatStream) closeCall(c *call, incomplete bool) error {
 	if c.closed {
 		return nil
 	}
-	c.closed = true
-	if !c.open { // a call that never got a name
+	if !c.begun { // a call that never got a name
 		c.name = "unknown_tool"
-		if err := s.openCall(c); err != nil {
+		if err := s.begin(c); err != nil {
 			return err
 		}
 	}
-	switch c.ref.kind {
-	case kindFunction:
-		if c.itemID == "" {
-			return s.expandParallel(c, incomplete)
+	incomplete = incomplete && (!c.json.ended() || c.ref.kind == kindNative)
+	var err error
+	switch {
+	case c.ref.kind == kindFunction && c.rung == nil:
+		err = s.expandParallel(c, incomplete)
+	case c.ref.kind == kindCustom:
+		if err = s.l.arguments(c.rung, c.unwrap.rest(string(c.args))); err == nil {
+			err = s.l.finish(c.rung, nil, status(incomplete))
 		}
-		return s.closeFunction(c, incomplete)
-	case kindCustom, kindNative:
-		return s.closeCustom(c, incomplete)
+	case c.ref.kind == kindFunction || c.ref.kind == kindNative:
+		err = s.l.finish(c.rung, nil, status(incomplete))
+	default:
+		err = s.closeEmulated(c, incomplete)
 	}
-	return s.closeEmulated(c, incomplete)
+	c.closed = true
+	return err
 }
 
-func (s *chatStream) closeFunction(c *call, incomplete bool) error {
-	args := string(c.args)
-	if strings.TrimSpace(args) == "" && !incomplete {
-		args = "{}"
-		if err := s.send(responses.Event{Type: responses.EventArgumentsDelta, ItemID: c.itemID, OutputIndex: c.index, Delta: args}); err != nil {
-			return err
-		}
-	}
-	if err := s.send(responses.Event{Type: responses.EventArgumentsDone, ItemID: c.itemID, OutputIndex: c.index, Arguments: args}); err != nil {
+// plainCall tells of a call as one of a function, when all of it is known.
+func (s *chatStream) plainCall(c *call, incomplete bool) error {
+	var err error
+	if c.rung, err = s.l.open(s.functionItem(c)); err != nil {
 		return err
 	}
-	return s.itemDone(c.index, s.functionItem(c, status(incomplete), args))
-}
-
-func (s *chatStream) closeCustom(c *call, incomplete bool) error {
-	input := string(c.args)
-	if c.ref.kind == kindCustom {
-		rest := ""
-		input, rest = c.unwrap.finish(input)
-		if rest != "" {
-			if err := s.send(responses.Event{Type: responses.EventInputDelta, ItemID: c.itemID, OutputIndex: c.index, Delta: rest}); err != nil {
-				return err
-			}
-		}
-	}
-	if err := s.send(responses.Event{Type: responses.EventInputDone, ItemID: c.itemID, OutputIndex: c.index, Input: input}); err != nil {
+	if err := s.l.arguments(c.rung, string(c.args)); err != nil {
 		return err
 	}
-	return s.itemDone(c.index, s.customItem(c, status(incomplete), input))
+	return s.l.finish(c.rung, nil, status(incomplete))
 }
 
 // closeEmulated tells of a call whose item has structured members. Arguments
@@ -262,23 +270,22 @@ func (s *chatStream) closeCustom(c *call, incomplete bool) error {
 func (s *chatStream) closeEmulated(c *call, incomplete bool) error {
 	args := jsontext.Value(orEmptyObject(string(c.args)))
 	item := responses.Item{Status: status(incomplete), CallID: c.callID}
-	prefix := ""
 	ok := args.IsValid() && args.Kind() == '{'
 	if ok {
 		ok = args.Compact() == nil
 	}
 	switch c.ref.kind {
 	case kindToolSearch:
-		item.Type, prefix = "tool_search_call", "tsc_"
+		item.Type = "tool_search_call"
 		item.Execution, item.Arguments = "client", responses.Raw(args)
 	case kindLocalShell:
-		item.Type, prefix = "local_shell_call", "lsh_"
+		item.Type = "local_shell_call"
 		item.Action = localShellAction(args)
 	case kindShell:
-		item.Type, prefix = "shell_call", "sh_"
+		item.Type = "shell_call"
 		item.Action = shellAction(args)
 	case kindApplyPatch:
-		item.Type, prefix = "apply_patch_call", "apc_"
+		item.Type = "apply_patch_call"
 		var patch struct {
 			Operation jsontext.Value `json:"operation"`
 		}
@@ -286,18 +293,9 @@ func (s *chatStream) closeEmulated(c *call, incomplete bool) error {
 		item.Operation = patch.Operation
 	}
 	if !ok {
-		if err := s.announce(c, "fc_", s.functionItem(c, responses.InProgress, "")); err != nil {
-			return err
-		}
-		return s.closeFunction(c, incomplete)
+		return s.plainCall(c, incomplete)
 	}
-	opening := item
-	opening.Status = responses.InProgress
-	if err := s.announce(c, prefix, &opening); err != nil {
-		return err
-	}
-	item.ID = c.itemID
-	return s.itemDone(c.index, &item)
+	return s.l.replay(&item)
 }
 
 func localShellAction(args jsontext.Value) jsontext.Value {
@@ -349,15 +347,12 @@ func (s *chatStream) expandParallel(c *call, incomplete bool) error {
 		ok = ok && s.names.has(strings.TrimPrefix(u.RecipientName, "functions."))
 	}
 	if !ok {
-		if err := s.announce(c, "fc_", s.functionItem(c, responses.InProgress, "")); err != nil {
-			return err
-		}
-		return s.closeFunction(c, incomplete)
+		return s.plainCall(c, incomplete)
 	}
 	for _, u := range wrapper.ToolUses {
 		inner := &call{name: strings.TrimPrefix(u.RecipientName, "functions.")}
-		s.calls = append(s.calls, inner) // so that its id is unique
-		if err := s.openCall(inner); err != nil {
+		inner.json.feed(string(u.Parameters))
+		if err := s.begin(inner); err != nil {
 			return err
 		}
 		if err := s.callArgs(inner, string(u.Parameters)); err != nil {
@@ -369,3 +364,34 @@ func (s *chatStream) expandParallel(c *call, incomplete bool) error {
 	}
 	return nil
 }
+
+// jsonEnd tells when a JSON object or array that comes in pieces is whole,
+// looking at each byte once. It does not check what is between the brackets.
+type jsonEnd struct {
+	depth   int
+	begun   bool
+	text    bool // inside a string
+	escaped bool // behind a backslash in it
+}
+
+func (j *jsonEnd) feed(s string) {
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case j.escaped:
+			j.escaped = false
+		case j.text:
+			j.escaped = c == '\\'
+			j.text = c != '"'
+		case c == '"':
+			j.text = true
+		case c == '{' || c == '[':
+			j.depth++
+			j.begun = true
+		case c == '}' || c == ']':
+			j.depth--
+		}
+	}
+}
+
+func (j *jsonEnd) ended() bool { return j.begun && j.depth <= 0 && !j.text }

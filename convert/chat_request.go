@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -27,7 +28,7 @@ func ReadChat(body []byte) (*chat.Request, error) {
 		return nil, err
 	}
 	if req.Model == "" {
-		return nil, invalid("", "model", "you must provide a model parameter")
+		return nil, invalid("", "", "you must provide a model parameter")
 	}
 	if req.Messages == nil {
 		return nil, missing("messages")
@@ -54,16 +55,19 @@ var messageMembers = memberNames[chat.Message]()
 var chatOnly = []struct {
 	param   string
 	neutral func(*chat.Request) bool
-	refuse  string // how to do without, for members that change the meaning
+	refuse  string                             // how to do without, for members that change the meaning
+	value   func(*chat.Request) jsontext.Value // for those that some Responses upstreams have nevertheless
 }{
 	{"modalities", func(r *chat.Request) bool {
 		return len(r.Modalities) == 0 || len(r.Modalities) == 1 && r.Modalities[0] == "text"
-	}, "Audio output has no Responses equivalent; ask for text"},
-	{"audio", func(r *chat.Request) bool { return !isSet(r.Audio) }, ""},
-	{"n", func(r *chat.Request) bool { return r.N == nil || *r.N == 1 }, "Responses gives one answer; send the request once for each"},
-	{"logit_bias", func(r *chat.Request) bool { return !isSet(r.LogitBias) || isEmptyObject(r.LogitBias) }, "Responses cannot bias tokens; remove it"},
-	{"seed", func(r *chat.Request) bool { return r.Seed == nil }, ""},
-	{"prediction", func(r *chat.Request) bool { return !isSet(r.Prediction) }, ""},
+	}, "Audio output has no Responses equivalent; ask for text", nil},
+	{"audio", func(r *chat.Request) bool { return !isSet(r.Audio) }, "", nil},
+	{"n", func(r *chat.Request) bool { return r.N == nil || *r.N == 1 }, "Responses gives one answer; send the request once for each", nil},
+	{"logit_bias", func(r *chat.Request) bool { return !isSet(r.LogitBias) || isEmptyObject(r.LogitBias) }, "Responses cannot bias tokens; remove it",
+		func(r *chat.Request) jsontext.Value { return r.LogitBias }},
+	{"seed", func(r *chat.Request) bool { return r.Seed == nil }, "",
+		func(r *chat.Request) jsontext.Value { return strconv.AppendInt(nil, *r.Seed, 10) }},
+	{"prediction", func(r *chat.Request) bool { return !isSet(r.Prediction) }, "", nil},
 }
 
 func isEmptyObject(v jsontext.Value) bool {
@@ -87,14 +91,21 @@ func ToResponses(req *chat.Request, o Options) (*responses.Request, Report, erro
 		return nil, nil, err
 	}
 	if stops(req) != nil {
-		report.add("stop", "not sent")
+		if err := report.change(&o, "stop", "not sent", "the Responses API has no such parameter"); err != nil {
+			return nil, nil, err
+		}
 	}
 	return out, report, nil
 }
 
 func toResponses(req *chat.Request, o *Options, report *Report) (*responses.Request, error) {
+	var extras jsontext.Value
 	for _, m := range chatOnly {
 		if m.neutral(req) {
+			continue
+		}
+		if m.value != nil && o.dialect().understands(m.param) {
+			extras = withMember(extras, m.param, m.value(req))
 			continue
 		}
 		if m.refuse != "" {
@@ -108,10 +119,25 @@ func toResponses(req *chat.Request, o *Options, report *Report) (*responses.Requ
 	if err != nil {
 		return nil, err
 	}
+	for name, value := range eachMember(extras) {
+		out.Unknown = withMember(out.Unknown, name, value)
+	}
 	if out.Input, err = chatItems(req, o, report); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// withMember is a JSON object, or none, with a member added.
+func withMember(object jsontext.Value, name string, value jsontext.Value) jsontext.Value {
+	b := append([]byte(nil), bytes.TrimSuffix(object, []byte("}"))...)
+	if len(b) == 0 {
+		b = append(b, '{')
+	}
+	if len(b) > 1 {
+		b = append(b, ',')
+	}
+	return append(append(append(appendQuoted(b, name), ':'), value...), '}')
 }
 
 // stops are the stop sequences of a request, without empty ones.
@@ -142,7 +168,6 @@ func chatFields(req *chat.Request, o *Options, report *Report) (*responses.Reque
 		PromptCacheOptions: optional(req.PromptCacheOptions),
 		CacheRetention:     req.CacheRetention,
 		ServiceTier:        req.ServiceTier,
-		Moderation:         optional(req.Moderation),
 	}
 	if o.Model != "" {
 		out.Model = o.Model
@@ -156,9 +181,20 @@ func chatFields(req *chat.Request, o *Options, report *Report) (*responses.Reque
 	if req.PresencePenalty != nil && *req.PresencePenalty != 0 {
 		out.PresencePenalty = req.PresencePenalty
 	}
+	if isSet(req.Moderation) {
+		if d.Moderation {
+			out.Moderation = req.Moderation
+		} else if err := report.hint(o, "moderation", "only OpenAI moderates"); err != nil {
+			return nil, err
+		}
+	}
 	maxTokens, name := req.MaxCompletionTokens, "max_completion_tokens"
 	if maxTokens == nil {
 		maxTokens, name = req.MaxTokens, "max_tokens"
+	} else if req.MaxTokens != nil && *req.MaxTokens != *maxTokens {
+		if err := report.hint(o, "max_tokens", "max_completion_tokens is there too"); err != nil {
+			return nil, err
+		}
 	}
 	if maxTokens != nil {
 		if *maxTokens < 1 {
@@ -166,7 +202,9 @@ func chatFields(req *chat.Request, o *Options, report *Report) (*responses.Reque
 		}
 		// Health probes ask for one token; an error would fail them.
 		if *maxTokens < d.MinTokens {
-			report.add(name, "raised to %d", d.MinTokens)
+			if err := report.change(o, name, fmt.Sprintf("raised to %d", d.MinTokens), fmt.Sprintf("it takes %d or more", d.MinTokens)); err != nil {
+				return nil, err
+			}
 			maxTokens = &d.MinTokens
 		}
 		out.MaxOutputTokens = maxTokens
@@ -183,11 +221,16 @@ func chatFields(req *chat.Request, o *Options, report *Report) (*responses.Reque
 	if req.Verbosity != "" {
 		out.Text = &responses.TextConfig{Verbosity: req.Verbosity}
 	}
-	if err := chatFormat(req.ResponseFormat, out); err != nil {
+	if err := chatFormat(req.ResponseFormat, o, report, out); err != nil {
 		return nil, err
 	}
-	if s := req.StreamOptions; s != nil && s.IncludeObfuscation != nil && req.Stream != nil && *req.Stream {
-		out.StreamOptions = &responses.StreamOptions{IncludeObfuscation: s.IncludeObfuscation}
+	if s := req.StreamOptions; s != nil {
+		if s.IncludeObfuscation != nil && or(req.Stream, false) {
+			out.StreamOptions = &responses.StreamOptions{IncludeObfuscation: s.IncludeObfuscation}
+		}
+		if err := strays[chat.StreamOptions](report, o, "stream_options", s.Unknown); err != nil {
+			return nil, err
+		}
 	}
 	if err := chatTools(req, o, report, out); err != nil {
 		return nil, err
@@ -201,14 +244,21 @@ func chatFields(req *chat.Request, o *Options, report *Report) (*responses.Reque
 			var r responses.Reasoning
 			if json.Unmarshal(value, &r) == nil && r.Effort != "" {
 				out.Reasoning = &responses.Reasoning{Effort: r.Effort}
+				if err := strays[responses.Reasoning](report, o, param, r.Unknown); err != nil {
+					return nil, err
+				}
 				continue
 			}
+		}
+		if d.understands(param) {
+			out.Unknown = withMember(out.Unknown, param, value)
+			continue
 		}
 		if err := report.hint(o, param, "the Responses API has no such parameter"); err != nil {
 			return nil, err
 		}
 	}
-	if wantsEncrypted(req) {
+	if d.ReasoningItem == "encrypted" && wantsEncrypted(req, out.Reasoning) {
 		out.Include = append(out.Include, includeEncrypted)
 	}
 	return out, nil
@@ -219,16 +269,16 @@ const includeEncrypted = "reasoning.encrypted_content"
 // wantsEncrypted tells whether to ask the upstream for encrypted reasoning, to be
 // handed to the client as reasoning_details: only of a reasoning model, since
 // OpenAI refuses to others what they have not.
-func wantsEncrypted(req *chat.Request) bool {
+func wantsEncrypted(req *chat.Request, reasoning *responses.Reasoning) bool {
 	if req.Store != nil && *req.Store {
 		return false
 	}
-	if req.ReasoningEffort != "" && req.ReasoningEffort != "none" {
+	if reasoning != nil && reasoning.Effort != "none" {
 		return true
 	}
 	for i := range req.Messages {
 		for _, b := range req.Messages[i].ReasoningDetails {
-			if b.Type == "reasoning.encrypted" {
+			if isSealed(&b) {
 				return true
 			}
 		}
@@ -244,9 +294,12 @@ func optional(v jsontext.Value) jsontext.Value {
 	return v
 }
 
-func chatFormat(f *chat.ResponseFormat, out *responses.Request) error {
+func chatFormat(f *chat.ResponseFormat, o *Options, report *Report, out *responses.Request) error {
 	if f == nil {
 		return nil
+	}
+	if err := strays[chat.ResponseFormat](report, o, "response_format", f.Unknown); err != nil {
+		return err
 	}
 	to := &responses.TextFormat{Type: f.Type}
 	switch f.Type {
@@ -258,8 +311,19 @@ func chatFormat(f *chat.ResponseFormat, out *responses.Request) error {
 		if s == nil {
 			return missing("response_format.json_schema")
 		}
+		switch {
+		case s.Name == "":
+			return missing("response_format.json_schema.name")
+		case !isSet(s.Schema): // optional in Chat, required there
+			return missing("response_format.json_schema.schema")
+		}
+		if err := strays[chat.JSONSchema](report, o, "response_format.json_schema", s.Unknown); err != nil {
+			return err
+		}
 		strict := s.Strict != nil && *s.Strict
-		to.Name, to.Description, to.Schema, to.Strict = s.Name, s.Description, optional(s.Schema), &strict
+		to.Name, to.Description, to.Schema, to.Strict = s.Name, s.Description, s.Schema, &strict
+	case "":
+		return missing("response_format.type")
 	default:
 		return invalid("invalid_value", "response_format.type", "Invalid value: '%s'. Supported values are: 'text', 'json_object' and 'json_schema'.", f.Type)
 	}
@@ -271,38 +335,22 @@ func chatFormat(f *chat.ResponseFormat, out *responses.Request) error {
 }
 
 func chatTools(req *chat.Request, o *Options, report *Report, out *responses.Request) error {
-	for i, t := range req.Tools {
-		at := fmt.Sprintf("tools[%d]", i)
-		switch {
-		case t.Type == "custom" && t.Custom != nil:
-			tool := responses.Tool{Type: "custom", Name: t.Custom.Name, Description: t.Custom.Description}
-			if f := t.Custom.Format; f != nil {
-				tool.Format = &responses.Format{Type: f.Type}
-				if f.Grammar != nil {
-					tool.Format.Syntax, tool.Format.Definition = f.Grammar.Syntax, f.Grammar.Definition
-				}
-			}
-			out.Tools = append(out.Tools, tool)
-		case (t.Type == "function" || t.Type == "") && t.Function != nil:
-			out.Tools = append(out.Tools, functionTool(t.Function))
-		case t.Type == "function" || t.Type == "custom" || t.Type == "":
-			if t.Type == "" {
-				t.Type = "function"
-			}
-			return missing(at + "." + t.Type)
-		default:
-			return invalid("invalid_value", at+".type", "Invalid value: '%s'. Supported values are: 'function' and 'custom'.", t.Type)
+	for i := range req.Tools {
+		tool, err := chatTool(fmt.Sprintf("tools[%d]", i), &req.Tools[i], o, report)
+		if err != nil {
+			return err
 		}
-		name := out.Tools[len(out.Tools)-1].Name
-		if name == "" {
-			return missing(at + "." + out.Tools[len(out.Tools)-1].Type + ".name")
-		}
+		out.Tools = append(out.Tools, tool)
 	}
 	legacy := len(out.Tools) == 0 && len(req.Functions) > 0
 	if legacy {
 		for i := range req.Functions {
+			at := fmt.Sprintf("functions[%d]", i)
 			if req.Functions[i].Name == "" {
-				return missing(fmt.Sprintf("functions[%d].name", i))
+				return missing(at + ".name")
+			}
+			if err := strays[chat.Function](report, o, at, req.Functions[i].Unknown); err != nil {
+				return err
 			}
 			out.Tools = append(out.Tools, functionTool(&req.Functions[i]))
 		}
@@ -315,12 +363,58 @@ func chatTools(req *chat.Request, o *Options, report *Report, out *responses.Req
 	}
 	if w := req.WebSearchOptions; w != nil {
 		tool := responses.Tool{Type: "web_search", SearchContextSize: w.SearchContextSize}
+		if err := strays[chat.WebSearchOptions](report, o, "web_search_options", w.Unknown); err != nil {
+			return err
+		}
 		if w.UserLocation != nil {
 			tool.UserLocation = flattenLocation(w.UserLocation.Approximate)
+			if err := strays[chat.UserLocation](report, o, "web_search_options.user_location", w.UserLocation.Unknown); err != nil {
+				return err
+			}
 		}
 		out.Tools = append(out.Tools, tool)
 	}
 	return chatToolChoice(req, o, report, legacy, out)
+}
+
+func chatTool(at string, t *chat.Tool, o *Options, report *Report) (responses.Tool, error) {
+	if err := strays[chat.Tool](report, o, at, t.Unknown); err != nil {
+		return responses.Tool{}, err
+	}
+	switch t.Type {
+	case "function", "": // some clients leave the type out
+		f := t.Function
+		if f == nil {
+			return responses.Tool{}, missing(at + ".function")
+		}
+		if f.Name == "" {
+			return responses.Tool{}, missing(at + ".function.name")
+		}
+		return functionTool(f), strays[chat.Function](report, o, at+".function", f.Unknown)
+	case "custom":
+		if t.Custom == nil {
+			return responses.Tool{}, missing(at + ".custom")
+		}
+		return customTool(at+".custom", t.Custom, o, report)
+	}
+	return responses.Tool{}, invalid("invalid_value", at+".type", "Invalid value: '%s'. Supported values are: 'function' and 'custom'.", t.Type)
+}
+
+// customTool lifts the members of a grammar one level.
+func customTool(at string, c *chat.Custom, o *Options, report *Report) (responses.Tool, error) {
+	tool := responses.Tool{Type: "custom", Name: c.Name, Description: c.Description}
+	if c.Name == "" {
+		return tool, missing(at + ".name")
+	}
+	if err := strays[chat.Custom](report, o, at, c.Unknown); err != nil || c.Format == nil {
+		return tool, err
+	}
+	tool.Format = &responses.Format{Type: c.Format.Type}
+	if err := strays[chat.Format](report, o, at+".format", c.Format.Unknown); err != nil || c.Format.Grammar == nil {
+		return tool, err
+	}
+	tool.Format.Syntax, tool.Format.Definition = c.Format.Grammar.Syntax, c.Format.Grammar.Definition
+	return tool, strays[chat.Grammar](report, o, at+".format.grammar", c.Format.Grammar.Unknown)
 }
 
 func functionTool(f *chat.Function) responses.Tool {
@@ -349,8 +443,12 @@ func chatToolChoice(req *chat.Request, o *Options, report *Report, legacy bool, 
 	if legacy {
 		switch c := req.FunctionCall; {
 		case c == nil:
-		case c.Mode != "":
+		case c.Mode == "none" || c.Mode == "auto":
 			out.ToolChoice = &responses.ToolChoice{Word: c.Mode}
+		case c.Mode != "":
+			return invalid("invalid_value", "function_call", "Invalid value: '%s'. Supported values are: 'none', 'auto' and an object with the function's name.", c.Mode)
+		case c.Name == "":
+			return missing("function_call.name")
 		default:
 			out.ToolChoice = &responses.ToolChoice{Type: "function", Name: c.Name}
 		}
@@ -370,6 +468,9 @@ func chatToolChoice(req *chat.Request, o *Options, report *Report, legacy bool, 
 			return nil
 		}
 		return report.hint(o, "tool_choice", "there are no tools")
+	}
+	if err := strays[chat.ToolChoice](report, o, "tool_choice", c.Unknown); err != nil {
+		return err
 	}
 	choice, err := chatChoice(c, "tool_choice")
 	out.ToolChoice = choice
@@ -408,11 +509,14 @@ func chatChoice(c *chat.ToolChoice, at string) (*responses.ToolChoice, error) {
 
 // chatItems translates the messages of a request.
 func chatItems(req *chat.Request, o *Options, report *Report) (responses.Input, error) {
-	x := chatReader{o: o, d: o.dialect(), report: report, custom: map[string]bool{}}
+	x := chatReader{o: o, d: o.dialect(), report: report, custom: map[string]bool{}, legacy: map[string][]string{}}
 	for i := range req.Messages {
 		if err := x.message(i, &req.Messages[i]); err != nil {
 			return nil, err
 		}
+	}
+	if x.forgotten > 0 {
+		report.add("messages", "reasoning of %d messages dropped", x.forgotten)
 	}
 	return x.items, nil
 }
@@ -423,11 +527,11 @@ type chatReader struct {
 	report *Report
 	items  responses.Input
 
-	custom map[string]bool // ids of calls of custom tools: their outputs are other items
-	legacy []legacyCall    // calls of the deprecated form that wait for their output
-}
+	custom map[string]bool     // ids of calls of custom tools: their outputs are other items
+	legacy map[string][]string // ids of calls of the deprecated form that wait for their output, by name
 
-type legacyCall struct{ name, id string }
+	forgotten int // messages whose reasoning the upstream cannot take
+}
 
 func (x *chatReader) message(i int, m *chat.Message) error {
 	at := fmt.Sprintf("messages[%d]", i)
@@ -436,10 +540,11 @@ func (x *chatReader) message(i int, m *chat.Message) error {
 			return err
 		}
 	}
-	for name := range eachMember(m.Unknown) {
-		if err := x.report.hint(x.o, at+"."+name, "messages of the Responses API have no such member"); err != nil {
-			return err
-		}
+	if err := strays[chat.Message](x.report, x.o, at, m.Unknown); err != nil {
+		return err
+	}
+	if err := x.misplaced(at, m); err != nil {
+		return err
 	}
 	switch m.Role {
 	case "system", "developer", "user":
@@ -462,38 +567,74 @@ func (x *chatReader) message(i int, m *chat.Message) error {
 		if x.custom[m.ToolCallID] {
 			typ = "custom_tool_call_output"
 		}
-		text, err := x.text(at+".content", m.Content)
-		x.items = append(x.items, responses.Item{Type: typ, CallID: shortID(m.ToolCallID), Output: responses.String(text)})
+		output, err := x.output(at+".content", m.Content)
+		x.items = append(x.items, responses.Item{Type: typ, CallID: shortID(m.ToolCallID), Output: output})
 		return err
 	case "function":
-		text, err := x.text(at+".content", m.Content)
+		if m.Name == "" {
+			return missing(at + ".name")
+		}
+		output, err := x.output(at+".content", m.Content)
 		if err != nil {
 			return err
 		}
-		for k := len(x.legacy) - 1; k >= 0; k-- {
-			if x.legacy[k].name == m.Name {
-				x.items = append(x.items, responses.Item{Type: "function_call_output", CallID: x.legacy[k].id, Output: responses.String(text)})
-				x.legacy = append(x.legacy[:k], x.legacy[k+1:]...)
-				return nil
-			}
+		if ids := x.legacy[m.Name]; len(ids) > 0 {
+			last := len(ids) - 1
+			x.items = append(x.items, responses.Item{Type: "function_call_output", CallID: ids[last], Output: output})
+			x.legacy[m.Name] = ids[:last]
+			return nil
 		}
 		return invalid("invalid_value", at, "Invalid '%s': a message with role 'function' must follow an assistant message whose function_call has the name '%s'.", at, m.Name)
 	}
 	return invalid("invalid_value", at+".role", "Invalid value: '%s'. Supported values are: 'system', 'developer', 'user', 'assistant', 'tool' and 'function'.", m.Role)
 }
 
-func (x *chatReader) assistant(i int, at string, m *chat.Message) error {
-	x.reasoning(m)
-	if isSet(m.Audio) {
-		if err := x.report.hint(x.o, at+".audio", "the Responses API has no audio answers"); err != nil {
+// misplaced leaves out the members that messages of this role do not have.
+func (x *chatReader) misplaced(at string, m *chat.Message) error {
+	assistant := m.Role == "assistant"
+	for _, member := range []struct {
+		name string
+		set  bool
+	}{
+		{"tool_calls", len(m.ToolCalls) > 0 && !assistant},
+		{"function_call", m.FunctionCall != nil && !assistant},
+		{"refusal", m.Refusal != "" && !assistant},
+		{"audio", isSet(m.Audio) && !assistant},
+		{"reasoning_content", or(m.ReasoningContent, "") != "" && !assistant},
+		{"reasoning", or(m.Reasoning, "") != "" && !assistant},
+		{"reasoning_details", len(m.ReasoningDetails) > 0 && !assistant},
+		{"tool_call_id", m.ToolCallID != "" && m.Role != "tool"},
+	} {
+		if !member.set {
+			continue
+		}
+		if err := x.report.hint(x.o, at+"."+member.name, "messages of the role "+m.Role+" have no such member"); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+func (x *chatReader) assistant(i int, at string, m *chat.Message) error {
+	x.reasoning(m)
 	text, refusal, err := x.assistantText(at, m)
 	if err != nil {
 		return err
 	}
 	calls := len(m.ToolCalls) > 0 || m.FunctionCall != nil
+	if isSet(m.Audio) {
+		if text == "" && refusal == "" && !calls { // all that was said
+			return unsupported(at+".audio", "Unsupported parameter: '%s.audio'. The Responses API has no audio answers; send the transcript as 'content'.", at)
+		}
+		if err := x.report.hint(x.o, at+".audio", "the Responses API has no audio answers"); err != nil {
+			return err
+		}
+	}
+	if m.FunctionCall != nil && len(m.ToolCalls) > 0 {
+		if err := x.report.hint(x.o, at+".function_call", "tool_calls is there too"); err != nil {
+			return err
+		}
+	}
 	switch {
 	case refusal != "":
 		parts := []responses.Part{}
@@ -512,8 +653,14 @@ func (x *chatReader) assistant(i int, at string, m *chat.Message) error {
 		x.items = append(x.items, item)
 	}
 	if f := m.FunctionCall; f != nil && len(m.ToolCalls) == 0 {
+		if f.Name == "" {
+			return missing(at + ".function_call.name")
+		}
+		if err := strays[chat.FunctionCall](x.report, x.o, at+".function_call", f.Unknown); err != nil {
+			return err
+		}
 		id := legacyID(i, f.Name, f.Arguments.JSON())
-		x.legacy = append(x.legacy, legacyCall{f.Name, id})
+		x.legacy[f.Name] = append(x.legacy[f.Name], id)
 		x.items = append(x.items, responses.Item{Type: "function_call", CallID: id, Name: f.Name, Arguments: responses.String(orEmptyObject(f.Arguments.JSON()))})
 	}
 	return nil
@@ -525,7 +672,11 @@ func (x *chatReader) assistantText(at string, m *chat.Message) (text, refusal st
 		return m.Content.Text, refusal, nil
 	}
 	var b strings.Builder
-	for j, p := range m.Content.Parts {
+	for j := range m.Content.Parts {
+		p := &m.Content.Parts[j]
+		if err := x.partHints(fmt.Sprintf("%s.content[%d]", at, j), p); err != nil {
+			return "", "", err
+		}
 		switch p.Type {
 		case "text":
 			b.WriteString(p.Text)
@@ -543,22 +694,25 @@ func (x *chatReader) call(at string, c *chat.ToolCall) (responses.Item, error) {
 	if c.ID == "" {
 		return responses.Item{}, missing(at + ".id")
 	}
-	for name := range eachMember(c.Unknown) {
-		if err := x.report.hint(x.o, at+"."+name, "calls of the Responses API have no such member"); err != nil {
-			return responses.Item{}, err
-		}
+	if err := strays[chat.ToolCall](x.report, x.o, at, c.Unknown); err != nil {
+		return responses.Item{}, err
 	}
-	switch {
-	case c.Type == "custom" && c.Custom != nil:
+	switch c.Type {
+	case "custom":
+		if c.Custom == nil || c.Custom.Name == "" {
+			return responses.Item{}, missing(at + ".custom.name")
+		}
 		x.custom[c.ID] = true
-		return responses.Item{Type: "custom_tool_call", CallID: shortID(c.ID), Name: c.Custom.Name, Input: &c.Custom.Input}, nil
-	case (c.Type == "function" || c.Type == "") && c.Function != nil:
+		return responses.Item{Type: "custom_tool_call", CallID: shortID(c.ID), Name: c.Custom.Name, Input: &c.Custom.Input},
+			strays[chat.CustomCall](x.report, x.o, at+".custom", c.Custom.Unknown)
+	case "function", "":
+		if c.Function == nil || c.Function.Name == "" {
+			return responses.Item{}, missing(at + ".function.name")
+		}
 		return responses.Item{
 			Type: "function_call", CallID: shortID(c.ID), Name: c.Function.Name,
 			Arguments: responses.String(orEmptyObject(c.Function.Arguments.JSON())),
-		}, nil
-	case c.Type == "function" || c.Type == "custom" || c.Type == "":
-		return responses.Item{}, missing(at + ".function")
+		}, strays[chat.FunctionCall](x.report, x.o, at+".function", c.Function.Unknown)
 	}
 	return responses.Item{}, invalid("invalid_value", at+".type", "Invalid value: '%s'. Supported values are: 'function' and 'custom'.", c.Type)
 }
@@ -567,16 +721,24 @@ func (x *chatReader) call(at string, c *chat.ToolCall) (responses.Item, error) {
 // that the upstream takes. An item that OpenAI did not make itself is refused
 // there, so only what is encrypted goes to it.
 func (x *chatReader) reasoning(m *chat.Message) {
+	text := messageReasoning(m)
 	if x.d.ReasoningItem == "encrypted" {
+		before := len(x.items)
 		for _, b := range m.ReasoningDetails {
-			if b.Type == "reasoning.encrypted" && b.Data != "" {
+			if isSealed(&b) {
 				x.items = append(x.items, responses.Item{Type: "reasoning", ID: b.ID, Summary: []responses.Part{}, EncryptedContent: b.Data})
 			}
 		}
+		if text != "" && len(x.items) == before {
+			x.forgotten++
+		}
 		return
 	}
-	text := messageReasoning(m)
-	if text == "" || x.d.ReasoningItem == "" {
+	if text == "" {
+		return
+	}
+	if x.d.ReasoningItem == "" {
+		x.forgotten++
 		return
 	}
 	item := responses.Item{Type: "reasoning", Summary: []responses.Part{}}
@@ -586,6 +748,12 @@ func (x *chatReader) reasoning(m *chat.Message) {
 		item.Content = responses.Parts(responses.ReasoningText(text))
 	}
 	x.items = append(x.items, item)
+}
+
+// isSealed tells of a block that a Responses upstream made: its id is that of a
+// reasoning item. Blocks of other makers are refused there.
+func isSealed(b *chat.ReasoningBlock) bool {
+	return b.Type == "reasoning.encrypted" && b.Data != "" && strings.HasPrefix(b.ID, "rs_")
 }
 
 // messageReasoning is the reasoning text of an assistant message, under
@@ -647,19 +815,27 @@ func (x *chatReader) content(at string, c chat.Content) (responses.Content, erro
 	return responses.Parts(parts...), nil
 }
 
-func (x *chatReader) part(at string, p *chat.Part) (responses.Part, error) {
-	for name := range eachMember(p.Unknown) {
-		if err := x.report.hint(x.o, at+"."+name, "parts of the Responses API have no such member"); err != nil {
-			return responses.Part{}, err
+// partHints leaves out what only hints in a part whose text is joined with others.
+func (x *chatReader) partHints(at string, p *chat.Part) error {
+	if isSet(p.CacheBreakpoint) {
+		if err := x.report.hint(x.o, at+".prompt_cache_breakpoint", "its text is joined with that of other parts"); err != nil {
+			return err
 		}
 	}
+	return strays[chat.Part](x.report, x.o, at, p.Unknown)
+}
+
+func (x *chatReader) part(at string, p *chat.Part) (responses.Part, error) {
 	var out responses.Part
 	switch p.Type {
 	case "text":
 		out = responses.InputText(p.Text)
 	case "image_url":
 		if p.ImageURL == nil || p.ImageURL.URL == "" {
-			return out, missing(at + ".image_url")
+			return out, missing(at + ".image_url.url")
+		}
+		if err := strays[chat.ImageURL](x.report, x.o, at+".image_url", p.ImageURL.Unknown); err != nil {
+			return out, err
 		}
 		out = responses.Part{Type: "input_image", ImageURL: p.ImageURL.URL, Detail: p.ImageURL.Detail}
 		if out.Detail == "" {
@@ -669,32 +845,51 @@ func (x *chatReader) part(at string, p *chat.Part) (responses.Part, error) {
 		if p.File == nil {
 			return out, missing(at + ".file")
 		}
+		if err := strays[chat.File](x.report, x.o, at+".file", p.File.Unknown); err != nil {
+			return out, err
+		}
 		out = responses.Part{Type: "input_file", FileID: p.File.FileID, FileData: p.File.FileData, Filename: p.File.Filename}
 	case "input_audio":
 		if !x.d.Audio {
 			return out, unsupported(at, "Unsupported content part: '%s' is audio, which the upstream's Responses API does not take. Send text, images or files.", at)
 		}
 		out = responses.Part{Type: "input_audio", InputAudio: p.InputAudio}
+	case "":
+		return out, missing(at + ".type")
 	default:
 		return out, invalid("invalid_value", at+".type", "Invalid value: '%s'. Supported values are: 'text', 'image_url', 'input_audio' and 'file'.", p.Type)
 	}
 	out.CacheBreakpoint = optional(p.CacheBreakpoint)
-	return out, nil
+	return out, strays[chat.Part](x.report, x.o, at, p.Unknown)
 }
 
-// text is the content of a tool message: text parts are joined.
-func (x *chatReader) text(at string, c chat.Content) (string, error) {
-	if !c.IsZero() && !c.IsText() {
-		var b strings.Builder
-		for j, p := range c.Parts {
-			if p.Type != "text" {
-				return "", invalid("invalid_value", fmt.Sprintf("%s[%d].type", at, j), "Invalid value: '%s'. The content of a tool message has only 'text' parts.", p.Type)
-			}
-			b.WriteString(p.Text)
+// output is the content of a tool message. Text parts are joined, which every
+// server takes; with images among them, which OpenAI's Chat does not take and
+// others do, they stay a list.
+func (x *chatReader) output(at string, c chat.Content) (responses.Value, error) {
+	var text strings.Builder
+	parts := make([]responses.Part, len(c.Parts))
+	onlyText := true
+	for j := range c.Parts {
+		p, here := &c.Parts[j], fmt.Sprintf("%s[%d]", at, j)
+		var err error
+		if p.Type == "text" {
+			text.WriteString(p.Text)
+			err = x.partHints(here, p)
+			parts[j] = responses.InputText(p.Text)
+		} else {
+			onlyText = false
+			parts[j], err = x.part(here, p)
 		}
-		return b.String(), nil
+		if err != nil {
+			return responses.Value{}, err
+		}
 	}
-	return c.Text, nil
+	if onlyText {
+		return responses.String(c.Text + text.String()), nil
+	}
+	list, err := json.Marshal(parts)
+	return responses.Raw(list), err
 }
 
 func orEmptyObject(arguments string) string {

@@ -41,29 +41,37 @@ type chatWriter struct {
 
 	head, tail []byte // of each chunk, around the delta
 	created    bool
-	texts      bool   // some text has been sent
-	item       string // the message that the last text was of
-	runes      int64  // sent text, in characters, before the open message
-	itemRunes  int64  // and in it
-	unseen     bool   // the open part has had no delta
-	family     map[string]string
-	calls      []*chatCall
-	next       int // the first call that is not done
+
+	said  bool  // some text has been sent
+	part  place // of the last text
+	runes int64 // sent text, in characters
+	base  int64 // of these, before that part
+
+	thought place             // of the last reasoning
+	family  map[string]string // of each reasoning item, the events that tell it
+
+	byItem map[string]*chatCall
+	calls  []*chatCall
+	next   int // the first call that is not done
+}
+
+// place is a part of an item.
+type place struct {
+	item  string
+	index int
 }
 
 // chatCall is a tool call on its way to the client.
 type chatCall struct {
-	itemID    string
 	id, name  string
 	custom    bool
-	args      []byte
-	sent      int
+	waiting   []byte // arguments that wait for the calls before it
 	announced bool
 	done      bool
 }
 
 func newChatWriter(w *sse.Writer, face chatFace) *chatWriter {
-	return &chatWriter{w: w, face: face, family: map[string]string{}}
+	return &chatWriter{w: w, face: face, family: map[string]string{}, byItem: map[string]*chatCall{}}
 }
 
 // Event writes what a Chat client is to see of an event.
@@ -75,42 +83,19 @@ func (c *chatWriter) Event(e *responses.Event) error {
 	}
 	switch e.Type {
 	case responses.EventTextDelta:
-		c.unseen = false
-		return c.text(e.ItemID, e.Delta, e.Logprobs)
-	case responses.EventPartAdded:
-		c.unseen = true
-	case responses.EventTextDone:
-		if c.unseen && e.Text != "" {
-			c.unseen = false
-			return c.text(e.ItemID, e.Text, e.Logprobs)
-		}
+		return c.text(e)
 	case responses.EventRefusalDelta:
-		c.unseen = false
 		return c.delta("refusal", e.Delta)
-	case responses.EventRefusalDone:
-		if c.unseen && e.Refusal != "" {
-			c.unseen = false
-			return c.delta("refusal", e.Refusal)
-		}
-	case responses.EventSummaryDelta, responses.EventReasoningDelta, responses.EventOpenReasoningDelta:
-		return c.reasoning(e)
-	case responses.EventSummaryPartAdded:
-		if e.SummaryIndex > 0 && c.family[e.ItemID] == responses.EventSummaryDelta {
-			return c.delta("reasoning_content", "\n\n")
-		}
+	case responses.EventSummaryDelta:
+		return c.reasoning(e, e.SummaryIndex)
+	case responses.EventReasoningDelta, responses.EventOpenReasoningDelta:
+		return c.reasoning(e, e.ContentIndex)
 	case responses.EventAnnotationAdded:
-		return c.annotation(e.Annotation)
+		return c.annotation(e)
 	case responses.EventItemAdded:
-		return c.itemAdded(e.Item, e.ItemID)
+		return c.itemAdded(e.Item)
 	case responses.EventArgumentsDelta, responses.EventInputDelta:
-		if call := c.find(e.ItemID); call != nil {
-			call.args = append(call.args, e.Delta...)
-			return c.pump()
-		}
-	case responses.EventArgumentsDone:
-		return c.callDone(e.ItemID, e.Arguments)
-	case responses.EventInputDone:
-		return c.callDone(e.ItemID, e.Input)
+		return c.arguments(c.byItem[e.ItemID], e.Delta)
 	case responses.EventItemDone:
 		return c.itemDone(e.Item)
 	case responses.EventCompleted, responses.EventIncomplete:
@@ -159,28 +144,27 @@ func (c *chatWriter) delta(name, s string) error {
 	return c.end(appendQuoted(b, s))
 }
 
-func (c *chatWriter) text(item, s string, probs []responses.Logprob) error {
-	if item != c.item {
-		c.item = item
-		c.runes += c.itemRunes
-		c.itemRunes = 0
-		if c.texts {
+// text sends text of a message. Between the texts of two messages is a blank line.
+func (c *chatWriter) text(e *responses.Event) error {
+	if e.Delta == "" {
+		return nil
+	}
+	if at := (place{e.ItemID, e.ContentIndex}); at != c.part {
+		if c.said && at.item != c.part.item {
 			c.runes += 2
 			if err := c.delta("content", "\n\n"); err != nil {
 				return err
 			}
 		}
+		c.part, c.base = at, c.runes
 	}
-	if s == "" {
-		return nil
+	c.said = true
+	c.runes += int64(utf8.RuneCountInString(e.Delta))
+	if len(e.Logprobs) == 0 {
+		return c.delta("content", e.Delta)
 	}
-	c.texts = true
-	c.itemRunes += int64(utf8.RuneCountInString(s))
-	if len(probs) == 0 {
-		return c.delta("content", s)
-	}
-	b := appendQuoted(append(c.begin(), `"content":`...), s)
-	lp, err := json.Marshal(&chat.Logprobs{Content: chatLogprobs(probs)}, json.FormatNilSliceAsNull(true))
+	b := appendQuoted(append(c.begin(), `"content":`...), e.Delta)
+	lp, err := json.Marshal(&chat.Logprobs{Content: chatLogprobs(e.Logprobs)}, json.FormatNilSliceAsNull(true))
 	if err != nil {
 		return err
 	}
@@ -190,26 +174,40 @@ func (c *chatWriter) text(item, s string, probs []responses.Logprob) error {
 }
 
 // reasoning sends reasoning text; of an item that tells it twice, as summary and
-// as text, only what came first.
-func (c *chatWriter) reasoning(e *responses.Event) error {
+// as text, only what came first. Between two parts is a blank line.
+func (c *chatWriter) reasoning(e *responses.Event, index int) error {
+	if e.Delta == "" {
+		return nil
+	}
 	family, ok := c.family[e.ItemID]
 	if !ok {
 		family = e.Type
-		if len(c.family) > 0 && e.Delta != "" {
-			if err := c.delta("reasoning_content", "\n\n"); err != nil {
-				return err
-			}
-		}
 		c.family[e.ItemID] = family
 	}
 	if family != e.Type {
 		return nil
 	}
+	if at := (place{e.ItemID, index}); at != c.thought {
+		first := c.thought == place{}
+		c.thought = at
+		if !first {
+			if err := c.delta("reasoning_content", "\n\n"); err != nil {
+				return err
+			}
+		}
+	}
 	return c.delta("reasoning_content", e.Delta)
 }
 
-func (c *chatWriter) annotation(a *responses.Annotation) error {
-	note, ok := chatAnnotation(a, c.runes)
+func (c *chatWriter) annotation(e *responses.Event) error {
+	shift := c.base
+	if at := (place{e.ItemID, e.ContentIndex}); at != c.part { // its text is still to come
+		shift = c.runes
+		if c.said && at.item != c.part.item {
+			shift += 2
+		}
+	}
+	note, ok := chatAnnotation(e.Annotation, shift)
 	if !ok {
 		return nil
 	}
@@ -221,7 +219,7 @@ func (c *chatWriter) annotation(a *responses.Annotation) error {
 }
 
 // chatAnnotation nests a citation; its indices are moved by the text before its
-// message.
+// part.
 func chatAnnotation(a *responses.Annotation, shift int64) (chat.Annotation, bool) {
 	if a == nil || a.Type != "url_citation" {
 		return chat.Annotation{}, false
@@ -231,61 +229,48 @@ func chatAnnotation(a *responses.Annotation, shift int64) (chat.Annotation, bool
 	}}, true
 }
 
-func (c *chatWriter) itemAdded(it *responses.Item, _ string) error {
-	if it.Type != "function_call" && it.Type != "custom_tool_call" {
+func (c *chatWriter) itemAdded(it *responses.Item) error {
+	if !isCall(it.Type) {
 		return nil
 	}
-	c.calls = append(c.calls, &chatCall{
-		itemID: it.ID, id: it.CallID, name: flatName(it.Namespace, it.Name), custom: it.Type == "custom_tool_call",
-	})
-	return c.pump()
-}
-
-func (c *chatWriter) find(itemID string) *chatCall {
-	for _, call := range c.calls {
-		if call.itemID == itemID {
-			return call
-		}
-	}
-	return nil
-}
-
-// callDone completes a call; an upstream may have sent no deltas.
-func (c *chatWriter) callDone(itemID, args string) error {
-	call := c.find(itemID)
-	if call == nil || call.done {
-		return nil
-	}
-	if rest, ok := strings.CutPrefix(args, string(call.args)); ok {
-		call.args = append(call.args, rest...)
-	}
-	call.done = true
+	call := &chatCall{id: it.CallID, name: flatName(it.Namespace, it.Name), custom: it.Type == "custom_tool_call"}
+	c.calls = append(c.calls, call)
+	c.byItem[it.ID] = call
 	return c.pump()
 }
 
 func (c *chatWriter) itemDone(it *responses.Item) error {
-	switch it.Type {
-	case "function_call":
-		return c.callDone(it.ID, it.Arguments.JSON())
-	case "custom_tool_call":
-		return c.callDone(it.ID, or(it.Input, ""))
-	case "reasoning":
-		if it.EncryptedContent == "" {
-			return nil
-		}
-		v, err := json.Marshal(chat.ReasoningDetail{encryptedBlock(it)})
-		if err != nil {
-			return err
-		}
-		return c.end(append(append(c.begin(), `"reasoning_details":`...), v...))
+	if call := c.byItem[it.ID]; call != nil {
+		call.done = true
+		return c.pump()
 	}
-	return nil
+	if it.Type != "reasoning" || it.EncryptedContent == "" {
+		return nil
+	}
+	v, err := json.Marshal(chat.ReasoningDetail{encryptedBlock(it)})
+	if err != nil {
+		return err
+	}
+	return c.end(append(append(c.begin(), `"reasoning_details":`...), v...))
 }
 
 // encryptedBlock hands reasoning that only the upstream can read to the client,
 // in the form of OpenRouter, so that it can send it back.
 func encryptedBlock(it *responses.Item) chat.ReasoningBlock {
 	return chat.ReasoningBlock{Type: "reasoning.encrypted", ID: it.ID, Data: it.EncryptedContent}
+}
+
+// arguments sends a piece of a call's arguments, or keeps it until the calls
+// before it are done.
+func (c *chatWriter) arguments(call *chatCall, piece string) error {
+	if call == nil || piece == "" || call.done {
+		return nil
+	}
+	if c.calls[c.next] != call {
+		call.waiting = append(call.waiting, piece...)
+		return nil
+	}
+	return c.sendArguments(call, piece)
 }
 
 // pump sends what may be sent of the calls, in order.
@@ -298,10 +283,10 @@ func (c *chatWriter) pump() error {
 				return err
 			}
 		}
-		if call.sent < len(call.args) {
-			piece := call.args[call.sent:]
-			call.sent = len(call.args)
-			if err := c.arguments(call, string(piece)); err != nil {
+		if len(call.waiting) > 0 {
+			piece := string(call.waiting)
+			call.waiting = nil
+			if err := c.sendArguments(call, piece); err != nil {
 				return err
 			}
 		}
@@ -338,7 +323,7 @@ func (c *chatWriter) callHead(b []byte) []byte {
 	return strconv.AppendInt(append(b, `"tool_calls":[{"index":`...), int64(c.next), 10)
 }
 
-func (c *chatWriter) arguments(call *chatCall, piece string) error {
+func (c *chatWriter) sendArguments(call *chatCall, piece string) error {
 	b := c.begin()
 	switch {
 	case c.face.legacy:
@@ -355,7 +340,31 @@ func (c *chatWriter) arguments(call *chatCall, piece string) error {
 	return c.end(append(b, "}}]"...))
 }
 
+// clientTools are the items that ask the client to do something for which Chat
+// has no word.
+var clientTools = map[string]bool{
+	"mcp_approval_request": true, "computer_call": true, "shell_call": true, "local_shell_call": true, "apply_patch_call": true,
+}
+
+// unanswerable is the error of an answer that waits for the client to do what a
+// Chat client cannot be asked for.
+func unanswerable(output []responses.Item) *Error {
+	for i := range output {
+		it := &output[i]
+		if clientTools[it.Type] || it.Type == "tool_search_call" && it.Execution == "client" {
+			return &Error{
+				Status: 502, Type: "server_error", Code: "bad_upstream_answer",
+				Message: "The upstream answered with an item of type '" + it.Type + "', which a Chat Completions client cannot act on.",
+			}
+		}
+	}
+	return nil
+}
+
 func (c *chatWriter) finish(r *responses.Response) error {
+	if e := unanswerable(r.Output); e != nil {
+		return c.w.Event("", e.Body())
+	}
 	for _, call := range c.calls {
 		call.done = true
 	}
@@ -387,66 +396,74 @@ var done = []byte("[DONE]")
 // the response has none.
 func chatLogprobs(in []responses.Logprob) []chat.Logprob {
 	out := make([]chat.Logprob, len(in))
-	for i, p := range in {
-		bytes := p.Bytes
-		if bytes == nil {
-			bytes = make([]int, len(p.Token))
-			for k := range len(p.Token) {
-				bytes[k] = int(p.Token[k])
-			}
+	for i := range in {
+		out[i] = chatLogprob(&in[i])
+		out[i].TopLogprobs = make([]chat.Logprob, len(in[i].TopLogprobs))
+		for k := range in[i].TopLogprobs {
+			out[i].TopLogprobs[k] = chatLogprob(&in[i].TopLogprobs[k])
 		}
-		out[i] = chat.Logprob{Token: p.Token, Logprob: p.Logprob, Bytes: &bytes, TopLogprobs: chatLogprobs(p.TopLogprobs)}
 	}
 	return out
 }
 
-// completion makes the Chat answer of a response that did not fail.
+func chatLogprob(p *responses.Logprob) chat.Logprob {
+	bytes := p.Bytes
+	if bytes == nil {
+		bytes = tokenBytes(p.Token)
+	}
+	return chat.Logprob{Token: p.Token, Logprob: p.Logprob, Bytes: &bytes}
+}
+
+// completion makes the Chat answer of a response that did not fail. It says the
+// same as the chunks of its stream.
 func completion(r *responses.Response, face chatFace) *chat.Completion {
 	m := chat.CompletionMessage{Role: "assistant", Annotations: []chat.Annotation{}}
-	var text, refusal, reasoning []string
+	var text strings.Builder
+	var refusal string
+	var reasoning []string
 	var probs []chat.Logprob
 	var runes int64
 	for i := range r.Output {
 		it := &r.Output[i]
 		switch it.Type {
 		case "message":
-			if len(text) > 0 {
-				runes += 2
-			}
-			said := ""
+			first := text.Len() > 0 // what comes is the first of this message, behind another
 			for k := range it.Content.Parts {
 				p := &it.Content.Parts[k]
 				if p.Type == "refusal" {
-					refusal = append(refusal, p.Str())
+					refusal += p.Str()
+				}
+				if p.Type != "output_text" {
 					continue
 				}
-				said += p.Str()
-				probs = append(probs, chatLogprobs(p.Logprobs)...)
+				if first && p.Str() != "" {
+					text.WriteString("\n\n")
+					runes += 2
+					first = false
+				}
 				for n := range p.Annotations {
 					if note, ok := chatAnnotation(&p.Annotations[n], runes); ok {
 						m.Annotations = append(m.Annotations, note)
 					}
 				}
-			}
-			if said != "" {
-				text = append(text, said)
-				runes += int64(utf8.RuneCountInString(said))
+				text.WriteString(p.Str())
+				runes += int64(utf8.RuneCountInString(p.Str()))
+				probs = append(probs, chatLogprobs(p.Logprobs)...)
 			}
 		case "reasoning":
-			told := joinParts(it.Summary)
-			if told == "" {
-				told = joinParts(it.Content.Parts)
+			told := filled(it.Summary)
+			if len(told) == 0 {
+				told = filled(it.Content.Parts)
 			}
-			if told != "" {
-				reasoning = append(reasoning, told)
-			}
+			reasoning = append(reasoning, told...)
 			if it.EncryptedContent != "" {
 				m.ReasoningDetails = append(m.ReasoningDetails, encryptedBlock(it))
 			}
 		case "function_call":
-			c := function(flatName(it.Namespace, it.Name), it.Arguments.JSON())
-			c.ID = it.CallID
-			m.ToolCalls = append(m.ToolCalls, c)
+			m.ToolCalls = append(m.ToolCalls, chat.ToolCall{
+				ID: it.CallID, Type: "function",
+				Function: &chat.FunctionCall{Name: flatName(it.Namespace, it.Name), Arguments: chat.Arguments(it.Arguments.JSON())},
+			})
 		case "custom_tool_call":
 			m.ToolCalls = append(m.ToolCalls, chat.ToolCall{
 				ID: it.CallID, Type: "custom", Custom: &chat.CustomCall{Name: flatName(it.Namespace, it.Name), Input: or(it.Input, "")},
@@ -454,8 +471,8 @@ func completion(r *responses.Response, face chatFace) *chat.Completion {
 		}
 	}
 	m.ReasoningContent = strings.Join(reasoning, "\n\n")
-	m.Content = nullable(strings.Join(text, "\n\n"))
-	m.Refusal = nullable(strings.Join(refusal, "\n\n"))
+	m.Content = nullable(text.String())
+	m.Refusal = nullable(refusal)
 	called := len(m.ToolCalls) > 0
 	if face.legacy && called {
 		m.FunctionCall, m.ToolCalls = m.ToolCalls[0].Function, nil
@@ -468,6 +485,17 @@ func completion(r *responses.Response, face chatFace) *chat.Completion {
 		ID: chatID(r.ID), Object: "chat.completion", Created: int64(r.CreatedAt), Model: r.Model,
 		Choices: []chat.CompletionChoice{choice}, Usage: chatUsage(r.Usage), ServiceTier: r.ServiceTier,
 	}
+}
+
+// filled are the texts of the parts that have one.
+func filled(parts []responses.Part) []string {
+	var texts []string
+	for i := range parts {
+		if s := parts[i].Str(); s != "" {
+			texts = append(texts, s)
+		}
+	}
+	return texts
 }
 
 // writeOptions: names and text were checked when they were read.

@@ -31,7 +31,8 @@ type Dialect struct {
 	AllowedTools bool
 	// Required is the word for "call some tool", empty where there is none.
 	Required string
-	// AutoOnly: tool_choice can only be auto or none.
+	// AutoOnly: tool_choice can only be auto: for none no tools are sent, for a
+	// certain tool only that one.
 	AutoOnly bool
 	// Strict: a function's strict is understood.
 	Strict bool
@@ -41,8 +42,8 @@ type Dialect struct {
 	// JoinText: several text parts are joined to one string.
 	JoinText bool
 	// NullContent: an assistant message that only calls tools has content null;
-	// else "".
-	NullContent bool
+	// NoContent: it has none; else it is "".
+	NullContent, NoContent bool
 	// ToolName: tool messages carry the function's name.
 	ToolName bool
 	// Refusals: the refusal of an earlier answer has its own member; else it is text.
@@ -55,12 +56,17 @@ type Dialect struct {
 	NoUsage bool
 	// NoSampling: temperature, top_p and the penalties are refused.
 	NoSampling bool
-	// NoPenalties: the penalties are refused.
-	NoPenalties bool
+	// NoPenalties: the penalties are refused. NoLogprobs: logprobs are.
+	NoPenalties, NoLogprobs bool
 	// Signatures: a tool call carries a thought signature that must come back.
 	Signatures bool
 	// Params are the optional members of OpenAI's own that are understood.
 	Params []string
+	// Extensions are the members outside OpenAI's APIs that are understood, of
+	// those that clients of open models send; nil: all.
+	Extensions []string
+	// Seed is the name of seed, where it is another.
+	Seed string
 	// CallID makes a tool call id of a form that is accepted; nil: any up to 64 characters.
 	CallID func(string) string
 
@@ -82,6 +88,10 @@ type Dialect struct {
 	MinTokens int64
 	// Audio: input_audio parts are understood.
 	Audio bool
+	// Moderation: moderation is understood.
+	Moderation bool
+	// Extras are the members outside OpenAI's Responses API that are understood.
+	Extras []string
 }
 
 // openAIParams are the optional members of a Chat request that OpenAI's own
@@ -95,8 +105,8 @@ var openAIParams = []string{
 // refuses is left out, if it can be.
 var generic = Dialect{
 	Name: "generic", MaxTokens: "max_tokens", Required: "required", NullContent: true, Strict: true, Files: true, JoinText: true,
-	Params:        []string{"user", "prompt_cache_key", "verbosity"},
-	ReasoningItem: "encrypted", MinTokens: 16,
+	Params:        []string{"user"},
+	ReasoningItem: "encrypted", MinTokens: 16, Moderation: true, // as a Responses upstream it is likely OpenAI's
 }
 
 // template is a server of open models, which renders the messages through the
@@ -112,6 +122,7 @@ var Dialects = dialects()
 func dialects() map[string]*Dialect {
 	variant := func(name string, base Dialect, change func(*Dialect)) *Dialect {
 		base.Name = name
+		base.Moderation = name == "generic" || name == "openai"
 		if change != nil {
 			change(&base)
 		}
@@ -134,6 +145,12 @@ func dialects() map[string]*Dialect {
 		variant("vllm", template, func(d *Dialect) {
 			d.Reasoning, d.JoinText = "reasoning", false
 			d.Efforts = []string{"none", "low", "medium", "high"}
+			// https://docs.vllm.ai/en/latest/api/vllm/entrypoints/openai/responses/protocol/
+			d.Extras = []string{
+				"seed", "logit_bias", "top_k", "repetition_penalty", "ignore_eos", "skip_special_tokens", "include_stop_str_in_output",
+				"chat_template_kwargs", "structured_outputs", "include_reasoning", "mm_processor_kwargs", "media_io_kwargs",
+				"priority", "cache_salt", "vllm_xargs",
+			}
 		}),
 		variant("sglang", template, nil),
 		variant("llama.cpp", template, nil),
@@ -165,8 +182,10 @@ func dialects() map[string]*Dialect {
 		}),
 		// Mistral answers 422 to members it does not know.
 		variant("mistral", generic, func(d *Dialect) {
-			d.Required, d.NullContent, d.ToolName = "any", false, true
-			d.Params = []string{"metadata"}
+			d.Required, d.NullContent, d.NoContent, d.ToolName = "any", false, true, true
+			d.Params = []string{"metadata", "prompt_cache_key"}
+			d.Extensions = []string{"random_seed", "safe_prompt", "prompt_mode", "guardrails", "prediction"}
+			d.Seed, d.NoLogprobs = "random_seed", true
 			d.CallID = nineAlphanumeric
 			d.Efforts = []string{"none", "high"}
 			d.NoUsage = true
@@ -197,6 +216,22 @@ func DialectNames() []string {
 
 // knows tells whether an optional member is understood.
 func (d *Dialect) knows(param string) bool { return slices.Contains(d.Params, param) }
+
+// extends tells whether a member that the Responses API does not have is passed
+// on. Of these OpenAI's Chat knows only its own.
+func (d *Dialect) extends(param string) bool {
+	switch {
+	case d.StrictDefault:
+		return param == "seed" || param == "logit_bias" || param == "logprobs"
+	case d.Extensions != nil:
+		return slices.Contains(d.Extensions, param)
+	}
+	return chatExtensions[param]
+}
+
+// understands tells whether a member outside the Responses API is passed on to
+// this upstream of it.
+func (d *Dialect) understands(param string) bool { return slices.Contains(d.Extras, param) }
 
 // callID is the id of a tool call as this upstream takes it.
 func (d *Dialect) callID(id string) string {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -93,6 +95,17 @@ func unmarshal(body []byte, v any) error {
 	return invalid("invalid_json", "", "The body could not be read as JSON: %v.", err)
 }
 
+// unmarshalMember decodes a member that was kept as it came.
+func unmarshalMember(param string, value jsontext.Value, v any) error {
+	if value.Kind() != '{' {
+		return invalid("invalid_type", param, "Invalid type for '%s': expected an object, but got %s instead.", param, union.Kind(value.Kind()))
+	}
+	if err := json.Unmarshal(value, v); err != nil {
+		return invalid("invalid_type", param, "Invalid type for a member of '%s': %v.", param, err)
+	}
+	return nil
+}
+
 func syntaxError(e *jsontext.SyntacticError) *Error {
 	param := paramOf(e.JSONPointer)
 	where := "at byte " + strconv.FormatInt(e.ByteOffset, 10)
@@ -102,7 +115,21 @@ func syntaxError(e *jsontext.SyntacticError) *Error {
 	if errors.Is(e, jsontext.ErrDuplicateName) {
 		return invalid("invalid_json", param, "The member '%s' stands twice in its object (byte %d). Send it once.", param, e.ByteOffset)
 	}
-	return invalid("invalid_json", param, "We could not parse the JSON body of your request: %v, %s.", e.Err, where)
+	return invalid("invalid_json", param, "We could not parse the JSON body of your request: %v, %s. %s", e.Err, where, remedy(e.Err))
+}
+
+// remedy says how to mend a body that is not JSON.
+func remedy(err error) string {
+	text := err.Error()
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return "The body is empty or was cut short; send all of it."
+	case strings.Contains(text, "UTF-8"):
+		return "Encode the body as UTF-8."
+	case strings.Contains(text, "after top-level value"):
+		return "Send one JSON object and nothing behind it."
+	}
+	return "Send valid JSON (RFC 8259)."
 }
 
 func typeError(e *json.SemanticError) *Error {
@@ -117,7 +144,7 @@ func typeError(e *json.SemanticError) *Error {
 		return invalid("invalid_type", param, "Invalid type for '%s': expected an integer, but got a decimal number or one out of range instead.", param)
 	}
 	if param == "" {
-		return invalid("invalid_type", "", "The body must be a JSON object, but is %s.", union.Kind(e.JSONKind))
+		return invalid("invalid_type", "", "The body must be a JSON object, but is %s (byte %d).", union.Kind(e.JSONKind), e.ByteOffset)
 	}
 	return invalid("invalid_type", param, "Invalid type for '%s': expected %s, but got %s instead.", param, want, union.Kind(e.JSONKind))
 }
@@ -182,14 +209,14 @@ func checkSize(body []byte) error {
 			i += end + 1
 		case '{', '[':
 			if depth++; depth > maxDepth {
-				return invalid("invalid_json", "", "The JSON body nests deeper than %d levels, at byte %d.", maxDepth, i)
+				return invalid("invalid_json", "", "The JSON body nests deeper than %d levels, at byte %d. Flatten it.", maxDepth, i)
 			}
 			values++
 		case '}', ']':
 			depth--
 		case ',':
 			if values++; values > maxValues {
-				return invalid("invalid_json", "", "The JSON body has more than %d values, at byte %d.", maxValues, i)
+				return invalid("invalid_json", "", "The JSON body has more than %d values, at byte %d. Send less.", maxValues, i)
 			}
 		}
 	}
@@ -227,9 +254,16 @@ func checkCase(unknown jsontext.Value, known map[string]bool, at string) error {
 		return nil
 	}
 	for name := range eachMember(unknown) {
-		if lower := strings.ToLower(name); lower != name && known[lower] {
-			return invalid("unknown_parameter", at+name, "Unknown parameter: '%s%s'. Names are case-sensitive: did you mean '%s%s'?", at, name, at, lower)
+		if err := wrongCase(name, known, at); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func wrongCase(name string, known map[string]bool, at string) error {
+	if lower := strings.ToLower(name); lower != name && known[lower] {
+		return invalid("unknown_parameter", at+name, "Unknown parameter: '%s%s'. Names are case-sensitive: did you mean '%s%s'?", at, name, at, lower)
 	}
 	return nil
 }
@@ -237,7 +271,7 @@ func checkCase(unknown jsontext.Value, known map[string]bool, at string) error {
 // eachMember ranges over the members of a JSON object.
 func eachMember(object jsontext.Value) func(yield func(string, jsontext.Value) bool) {
 	return func(yield func(string, jsontext.Value) bool) {
-		dec := jsontext.NewDecoder(bytes.NewReader(object))
+		dec := jsontext.NewDecoder(bytes.NewBuffer(object)) // a Buffer is not copied
 		if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
 			return
 		}
@@ -255,10 +289,19 @@ func eachMember(object jsontext.Value) func(yield func(string, jsontext.Value) b
 	}
 }
 
-// memberNames are the JSON names of a struct's fields.
+// nameCache keeps what [memberNames] gives: a request may ask for it once for each
+// of its objects.
+var nameCache sync.Map // reflect.Type to map[string]bool
+
+// memberNames are the JSON names of a struct's fields. The map is not to be
+// changed.
 func memberNames[T any]() map[string]bool {
 	t := reflect.TypeFor[T]()
+	if names, ok := nameCache.Load(t); ok {
+		return names.(map[string]bool)
+	}
 	names := make(map[string]bool, t.NumField())
+	defer nameCache.Store(t, names)
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		if name != "" && name != "-" {

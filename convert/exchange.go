@@ -159,34 +159,21 @@ type StreamReader interface {
 // event is emitted, and cancel is called, if it is not nil, as the rest is not
 // wanted.
 func (t *Turn) Reader(emit Emit, cancel func()) StreamReader {
-	if len(t.stops) > 0 {
-		emit = newStopper(t.stops, emit, cancel).Event
-	}
 	if t.to == Chat {
 		return newChatStream(t.req.Canonical, &t.o, t.names, emit)
 	}
-	return newResponsesStream(t.req.Canonical, &t.o, emit)
+	s := newResponsesStream(t.req.Canonical, &t.o, t.stops, emit)
+	s.fill, s.cancel = t.req.Out == Responses, cancel
+	return s
 }
 
-// Answer reads the upstream's whole answer. A response that failed is an *[Error].
+// Answer reads the upstream's whole answer. A response that failed, or that is
+// not finished, is an *[Error].
 func (t *Turn) Answer(body []byte) (*responses.Response, error) {
-	var resp *responses.Response
-	var err error
 	if t.to == Chat {
-		resp, err = t.chatAnswer(body)
-	} else {
-		resp, err = t.responsesAnswer(body)
+		return t.chatAnswer(body)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if resp.Status == responses.Failed || resp.Status == responses.Cancelled {
-		return nil, FailedError(resp)
-	}
-	if len(t.stops) > 0 {
-		cutResponse(resp, t.stops)
-	}
-	return resp, nil
+	return t.responsesAnswer(body)
 }
 
 // unreadable is the error of an answer that is not one.
@@ -200,56 +187,78 @@ func unreadable(body []byte) *Error {
 
 func (t *Turn) chatAnswer(body []byte) (*responses.Response, error) {
 	var a chat.Answer
-	if err := json.Unmarshal(body, &a, lenient); err != nil {
-		return nil, unreadable(body)
+	err := json.Unmarshal(body, &a, lenient)
+	if err != nil || truthy(a.Error) || a.Object == "error" || len(a.Choices) == 0 {
+		if e := answerError(body); e != nil {
+			return nil, e
+		}
 	}
-	if e := answerError(&a); e != nil {
-		return nil, e
-	}
-	if len(a.Choices) == 0 {
+	if err != nil || len(a.Choices) == 0 {
 		return nil, unreadable(body)
 	}
 	var resp *responses.Response
-	s := newChatStream(t.req.Canonical, &t.o, t.names, func(e *responses.Event) error {
-		if responses.Terminal(e.Type) {
-			resp = e.Response
-		}
-		return nil
-	})
+	s := newChatStream(t.req.Canonical, &t.o, t.names, lastOf(&resp))
 	if err := s.take(&a); err != nil {
 		return nil, err
 	}
 	if s.finish == "" { // a whole answer is whole without saying so
 		s.finish = "stop"
 	}
-	err := s.end(true)
-	return resp, err
+	if err := s.end(true); err != nil {
+		return nil, err
+	}
+	if s.cause != nil {
+		return nil, s.cause
+	}
+	return resp, nil
 }
 
+// lastOf keeps the response that ends a stream, and nothing else of it.
+func lastOf(resp **responses.Response) Emit {
+	return func(e *responses.Event) error {
+		if responses.Terminal(e.Type) {
+			*resp = e.Response
+		}
+		return nil
+	}
+}
+
+// responsesAnswer mends a whole answer as the events of a stream are mended.
 func (t *Turn) responsesAnswer(body []byte) (*responses.Response, error) {
 	resp := new(responses.Response)
-	if err := json.Unmarshal(body, resp, lenient); err != nil || resp.ID == "" && resp.Output == nil {
-		var has struct {
-			Error jsontext.Value `json:"error"`
+	if err := json.Unmarshal(body, resp, lenient); err != nil {
+		if !jsontext.Value(body).IsValid(lenient) {
+			return nil, unreadable(body)
 		}
-		if json.Unmarshal(body, &has, lenient) == nil && isSet(has.Error) {
-			return nil, ReadError(502, body)
+		resp = salvage(body)
+	}
+	if resp.ID == "" && resp.Output == nil {
+		if e := answerError(body); e != nil {
+			return nil, e
 		}
 		return nil, unreadable(body)
 	}
-	if t.o.Model != "" {
-		resp.Model = t.req.Canonical.Model
+	switch resp.Status {
+	case responses.Failed, responses.Cancelled:
+		return nil, FailedError(resp)
+	case responses.InProgress, responses.Queued:
+		return nil, &Error{
+			Status: 502, Type: "server_error", Code: "bad_upstream_answer",
+			Message: "The upstream answered with a response that is not finished (status '" + resp.Status + "'). Send 'background' as false.",
+		}
 	}
-	if resp.ID == "" {
-		resp.ID = t.o.newID("resp_")
+	s := newResponsesStream(t.req.Canonical, &t.o, t.stops, nil)
+	s.fill, s.l.emit = t.req.Out == Responses, lastOf(&resp)
+	s.see(resp)
+	if err := s.begin(); err != nil {
+		return nil, err
 	}
-	if resp.Status == "" {
-		resp.Status = responses.Completed
+	typ := responses.EventCompleted
+	if resp.Status == responses.Incomplete {
+		typ = responses.EventIncomplete
 	}
-	if resp.Output == nil {
-		resp.Output = []responses.Item{}
-	}
-	return resp, nil
+	err := s.terminal(typ, s.resp)
+	return resp, err
 }
 
 // Writer returns the writer of the client's stream: it is given the canonical
@@ -261,9 +270,13 @@ func (r *Request) Writer(w *sse.Writer) Emit {
 	return (&responsesWriter{w: w}).Event
 }
 
-// Write makes the body of the client's answer.
+// Write makes the body of the client's answer. An answer that a Chat client cannot
+// be given is an *[Error].
 func (r *Request) Write(resp *responses.Response) ([]byte, error) {
 	if r.Out == Chat {
+		if e := unanswerable(resp.Output); e != nil {
+			return nil, e
+		}
 		return json.Marshal(completion(resp, faceOf(r.chat)), json.FormatNilSliceAsNull(true), writeOptions)
 	}
 	return json.Marshal(resp, writeOptions)

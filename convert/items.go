@@ -27,11 +27,15 @@ type itemReader struct {
 	pending []string         // reasoning that belongs to the next turn
 	owner   map[string]*turn // the turn of each call
 	names   map[string]string
+	byItem  map[string]string   // the call_id of each call item that has an id of its own
+	byName  map[string][]string // the call_ids of each function, as they came
+	// forgotten counts the reasoning items that the upstream has no place for.
+	forgotten int
 	// signatures are what calls carried that must come back with them.
 	signatures map[string]jsontext.Value
-	// reasoning and format are what configuration_update items ask for.
-	reasoning *responses.Reasoning
-	format    *responses.TextConfig
+	// effort and format are what configuration_update items ask for.
+	effort string
+	format *responses.TextFormat
 }
 
 // step is a message, or a turn of the assistant.
@@ -56,6 +60,13 @@ type output struct {
 	attached []chat.Part
 }
 
+// dropped are the items that are left out whole: what hosted tools did, which the
+// text that follows has the result of, and what one of them offered.
+var dropped = map[string]bool{
+	"web_search_call": true, "file_search_call": true, "code_interpreter_call": true, "image_generation_call": true,
+	"mcp_list_tools": true,
+}
+
 // itemKinds are the types of input items and what becomes of each.
 var itemKinds map[string]func(x *itemReader, at string, it *responses.Item) error
 
@@ -65,10 +76,10 @@ func init() {
 		"reasoning":               (*itemReader).reasoningItem,
 		"function_call":           (*itemReader).functionCall,
 		"custom_tool_call":        (*itemReader).customCall,
-		"tool_search_call":        emulatedCall("tool_search", func(it *responses.Item) string { return it.Arguments.JSON() }),
-		"local_shell_call":        emulatedCall("local_shell", func(it *responses.Item) string { return without(it.Action, "type") }),
-		"shell_call":              emulatedCall("shell", func(it *responses.Item) string { return string(it.Action) }),
-		"apply_patch_call":        emulatedCall("apply_patch", func(it *responses.Item) string { return `{"operation":` + string(it.Operation) + `}` }),
+		"tool_search_call":        (*itemReader).toolSearchCall,
+		"local_shell_call":        (*itemReader).localShellCall,
+		"shell_call":              (*itemReader).shellCall,
+		"apply_patch_call":        (*itemReader).applyPatchCall,
 		"function_call_output":    (*itemReader).callOutput,
 		"custom_tool_call_output": (*itemReader).callOutput,
 		"shell_call_output":       (*itemReader).callOutput,
@@ -122,11 +133,40 @@ func (x *itemReader) read(items []responses.Item) error {
 		if isSet(it.Caller) && isProgram(it.Caller) {
 			return refuse("it was called by a program, which the upstream cannot run")(x, at, it)
 		}
+		if !dropped[kind] {
+			if err := strays[responses.Item](x.report, x.o, at, it.Unknown, silentMembers...); err != nil {
+				return err
+			}
+		}
 		if err := read(x, at, it); err != nil {
 			return err
 		}
 	}
+	if x.forgotten > 0 {
+		x.report.add("input", "%d reasoning items dropped", x.forgotten)
+	}
 	return nil
+}
+
+// silentMembers are members of items that say nothing to a model: who made the
+// item, and how it was run.
+var silentMembers = []string{"created_by", "async", "max_output_length", "approval_request_id", "environment"}
+
+// configured are the request's reasoning and text, with what configuration_update
+// items have changed of them.
+func (x *itemReader) configured(req *responses.Request) (*responses.Reasoning, *responses.TextConfig) {
+	reasoning, text := req.Reasoning, req.Text
+	if x.effort != "" {
+		changed := or(reasoning, responses.Reasoning{})
+		changed.Effort = x.effort
+		reasoning = &changed
+	}
+	if x.format != nil {
+		changed := or(text, responses.TextConfig{})
+		changed.Format = x.format
+		text = &changed
+	}
+	return reasoning, text
 }
 
 func isProgram(caller jsontext.Value) bool {
@@ -203,6 +243,9 @@ func (x *itemReader) assistant(at string, it *responses.Item) error {
 	var text strings.Builder
 	for j := range it.Content.Parts {
 		p := &it.Content.Parts[j]
+		if err := x.partHints(fmt.Sprintf("%s.content[%d]", at, j), p); err != nil {
+			return err
+		}
 		switch p.Type {
 		case "output_text", "text":
 			text.WriteString(p.Str())
@@ -237,6 +280,9 @@ func (x *itemReader) reasoningItem(_ string, it *responses.Item) error {
 	if text == "" {
 		return nil
 	}
+	if x.d.Reasoning == "" {
+		x.forgotten++
+	}
 	if x.cur != nil && len(x.cur.outputs) == 0 {
 		x.cur.reasoning = append(x.cur.reasoning, text)
 		return nil
@@ -262,15 +308,21 @@ func (x *itemReader) call(at string, it *responses.Item, c chat.ToolCall) error 
 	if earlier := x.owner[it.CallID]; earlier != nil && earlier.outputs[it.CallID] == nil {
 		return invalid("invalid_value", at+".call_id", "Duplicate tool call id '%s': the earlier call has no output yet.", it.CallID)
 	}
+	if it.ID != "" {
+		x.byItem[it.ID] = it.CallID
+	}
 	t := x.need()
 	c.ID = it.CallID
 	t.calls = append(t.calls, c)
 	x.owner[it.CallID] = t
+	name := ""
 	if c.Function != nil {
-		x.names[it.CallID] = c.Function.Name
+		name = c.Function.Name
 	} else {
-		x.names[it.CallID] = c.Custom.Name
+		name = c.Custom.Name
 	}
+	x.names[c.ID] = name
+	x.byName[name] = append(x.byName[name], c.ID)
 	return nil
 }
 
@@ -282,7 +334,7 @@ func (x *itemReader) functionCall(at string, it *responses.Item) error {
 	if it.Name == "" {
 		return missing(at + ".name")
 	}
-	return x.call(at, it, function(flatName(it.Namespace, it.Name), it.Arguments.JSON()))
+	return x.call(at, it, function(upstreamName(it.Namespace, it.Name), it.Arguments.JSON()))
 }
 
 func (x *itemReader) customCall(at string, it *responses.Item) error {
@@ -293,7 +345,7 @@ func (x *itemReader) customCall(at string, it *responses.Item) error {
 	if it.Input != nil {
 		input = *it.Input
 	}
-	name := flatName(it.Namespace, it.Name)
+	name := upstreamName(it.Namespace, it.Name)
 	if x.d.Custom {
 		return x.call(at, it, chat.ToolCall{Type: "custom", Custom: &chat.CustomCall{Name: name, Input: input}})
 	}
@@ -306,10 +358,34 @@ func wrapInput(input string) string {
 	return string(append(appendQuoted([]byte(`{"input":`), input), '}'))
 }
 
-func emulatedCall(name string, arguments func(*responses.Item) string) func(*itemReader, string, *responses.Item) error {
-	return func(x *itemReader, at string, it *responses.Item) error {
-		return x.call(at, it, function(name, arguments(it)))
+// toolSearchCall: a search without a call_id ran at OpenAI; only its output
+// counts, which has what was found.
+func (x *itemReader) toolSearchCall(at string, it *responses.Item) error {
+	if it.CallID == "" && it.Execution == "server" {
+		return nil
 	}
+	return x.call(at, it, function("tool_search", it.Arguments.JSON()))
+}
+
+func (x *itemReader) localShellCall(at string, it *responses.Item) error {
+	if it.Action.Kind() != '{' {
+		return missing(at + ".action")
+	}
+	return x.call(at, it, function("local_shell", without(it.Action, "type")))
+}
+
+func (x *itemReader) shellCall(at string, it *responses.Item) error {
+	if it.Action.Kind() != '{' {
+		return missing(at + ".action")
+	}
+	return x.call(at, it, function("shell", string(it.Action)))
+}
+
+func (x *itemReader) applyPatchCall(at string, it *responses.Item) error {
+	if it.Operation.Kind() != '{' {
+		return missing(at + ".operation")
+	}
+	return x.call(at, it, function("apply_patch", `{"operation":`+string(it.Operation)+`}`))
 }
 
 // without is a JSON object without one of its members.
@@ -330,7 +406,7 @@ func without(object jsontext.Value, drop string) string {
 func (x *itemReader) callOutput(at string, it *responses.Item) error {
 	id := it.CallID
 	if id == "" && it.Name != "" {
-		id = x.openCall(flatName(it.Namespace, it.Name))
+		id = x.openCall(upstreamName(it.Namespace, it.Name))
 	}
 	if id == "" {
 		return missing(at + ".call_id")
@@ -339,31 +415,34 @@ func (x *itemReader) callOutput(at string, it *responses.Item) error {
 	if err != nil {
 		return err
 	}
-	return x.attach(at, id, out)
+	return x.attach(at, outputWords[it.Type], id, out)
+}
+
+// outputWords are what OpenAI's error messages call the calls.
+var outputWords = map[string]string{
+	"function_call_output": "function call", "custom_tool_call_output": "custom tool call",
+	"shell_call_output": "shell call", "apply_patch_call_output": "apply patch call",
 }
 
 // openCall is the last call of a function that has no output, or "".
 func (x *itemReader) openCall(name string) string {
-	for i := len(x.steps) - 1; i >= 0; i-- {
-		t := x.steps[i].turn
-		if t == nil {
-			continue
+	ids := x.byName[name]
+	for len(ids) > 0 {
+		id := ids[len(ids)-1]
+		if x.owner[id].outputs[id] == nil {
+			return id
 		}
-		for j := len(t.calls) - 1; j >= 0; j-- {
-			id := t.calls[j].ID
-			if x.names[id] == name && t.outputs[id] == nil {
-				return id
-			}
-		}
+		ids = ids[:len(ids)-1]
+		x.byName[name] = ids // it is never open again
 	}
 	return ""
 }
 
 // attach gives a call its output, wherever the call stands.
-func (x *itemReader) attach(at, id string, out *output) error {
+func (x *itemReader) attach(at, word, id string, out *output) error {
 	t := x.owner[id]
 	if t == nil {
-		return invalid("", at, "No tool call found for function call output with call_id %s.", id)
+		return invalid("", at, "No tool call found for %s output with call_id %s. Send the call before it, in 'input'.", word, id)
 	}
 	t.outputs[id] = out
 	return nil
@@ -372,8 +451,12 @@ func (x *itemReader) attach(at, id string, out *output) error {
 func (x *itemReader) output(at string, it *responses.Item) (*output, error) {
 	if it.Output.IsText() || it.Output.IsZero() {
 		out := &output{text: it.Output.Text}
-		if it.Output.IsZero() {
-			out.text = it.Status // an apply_patch_call_output may have nothing else
+		switch {
+		case out.text != "":
+		case it.Type == "apply_patch_call_output":
+			out.text = it.Status // it may have nothing else
+		case it.Output.IsZero():
+			return nil, missing(at + ".output")
 		}
 		return out, nil
 	}
@@ -387,11 +470,17 @@ func (x *itemReader) output(at string, it *responses.Item) (*output, error) {
 	out := &output{}
 	var texts []string
 	for j := range parts {
-		p, err := x.part(fmt.Sprintf("%s.output[%d]", at, j), &parts[j])
+		here := fmt.Sprintf("%s.output[%d]", at, j)
+		p, err := x.part(here, &parts[j])
 		if err != nil {
 			return nil, err
 		}
 		if p.Type == "text" {
+			if p.CacheBreakpoint != nil {
+				if err := x.report.hint(x.o, here+".prompt_cache_breakpoint", "the output's texts are joined"); err != nil {
+					return nil, err
+				}
+			}
 			texts = append(texts, p.Text)
 			continue
 		}
@@ -399,9 +488,9 @@ func (x *itemReader) output(at string, it *responses.Item) (*output, error) {
 	}
 	out.text = strings.Join(texts, "\n")
 	if len(texts) == 0 && len(out.attached) > 0 {
-		out.text = "[see the attached file]"
+		out.text = "[see attached file]"
 		if out.attached[0].Type == "image_url" {
-			out.text = "[see the attached image]"
+			out.text = "[see attached image]"
 		}
 	}
 	return out, nil
@@ -413,7 +502,10 @@ func (x *itemReader) localShellOutput(at string, it *responses.Item) error {
 	if id == "" {
 		id = it.ID
 	}
-	return x.attach(at, id, &output{text: it.Output.JSON()})
+	if x.owner[id] == nil && x.byItem[id] != "" {
+		id = x.byItem[id]
+	}
+	return x.attach(at, "local shell call", id, &output{text: it.Output.JSON()})
 }
 
 // toolSearchOutput hands the tools that were found to the model: their names in
@@ -434,7 +526,7 @@ func (x *itemReader) toolSearchOutput(at string, it *responses.Item) error {
 				collect(t.Name, t.Tools)
 				continue
 			}
-			list = append(list, found{flatName(namespace, t.Name), t.Description})
+			list = append(list, found{upstreamName(namespace, t.Name), t.Description})
 		}
 	}
 	collect("", it.Tools)
@@ -449,19 +541,27 @@ func (x *itemReader) toolSearchOutput(at string, it *responses.Item) error {
 	if id == "" {
 		return nil // the search ran at OpenAI; only its result counts
 	}
-	return x.attach(at, id, &output{text: string(text)})
+	return x.attach(at, "tool search call", id, &output{text: string(text)})
 }
 
 func (x *itemReader) additionalTools(at string, it *responses.Item) error {
 	return x.tools.add(at+".tools", it.Tools)
 }
 
-func (x *itemReader) configurationUpdate(_ string, it *responses.Item) error {
-	if it.Reasoning != nil {
-		x.reasoning = it.Reasoning
+func (x *itemReader) configurationUpdate(at string, it *responses.Item) error {
+	if r := it.Reasoning; r != nil {
+		if r.Effort != "" {
+			x.effort = r.Effort
+		}
+		if err := strays[responses.Reasoning](x.report, x.o, at+".reasoning", r.Unknown); err != nil {
+			return err
+		}
 	}
-	if it.Text != nil {
-		x.format = it.Text
+	if t := it.Text; t != nil {
+		if t.Format != nil {
+			x.format = t.Format
+		}
+		return strays[responses.TextConfig](x.report, x.o, at+".text", t.Unknown)
 	}
 	return nil
 }
@@ -472,14 +572,20 @@ func (x *itemReader) mcpCall(at string, it *responses.Item) error {
 	if c.CallID == "" {
 		c.CallID = it.ID
 	}
-	if err := x.call(at, &c, function(flatName("mcp__"+it.ServerLabel, it.Name), it.Arguments.JSON())); err != nil {
+	if c.CallID == "" {
+		return missing(at + ".id")
+	}
+	if it.Name == "" {
+		return missing(at + ".name")
+	}
+	if err := x.call(at, &c, function(upstreamName("mcp__"+it.ServerLabel, it.Name), it.Arguments.JSON())); err != nil {
 		return err
 	}
 	text := it.Output.JSON()
 	if it.Output.IsZero() && isSet(it.Error) {
 		text = "Error: " + string(it.Error)
 	}
-	return x.attach(at, c.CallID, &output{text: text})
+	return x.attach(at, "MCP call", c.CallID, &output{text: text})
 }
 
 func (x *itemReader) reference(at string, it *responses.Item) error {
@@ -528,19 +634,44 @@ func (x *itemReader) content(at string, c responses.Content) (chat.Content, erro
 	return chat.Text(strings.Join(texts, "\n\n")), nil
 }
 
+// partHints leaves out the members of a part that Chat has no word for.
+func (x *itemReader) partHints(at string, p *responses.Part) error {
+	if p.Detail != "" && p.Type == "input_file" {
+		if err := x.report.hint(x.o, at+".detail", "its files have no detail"); err != nil {
+			return err
+		}
+	}
+	return strays[responses.Part](x.report, x.o, at, p.Unknown)
+}
+
 func (x *itemReader) part(at string, p *responses.Part) (chat.Part, error) {
 	out := chat.Part{}
 	switch p.Type {
 	case "input_text", "output_text", "text":
 		out = chat.Part{Type: "text", Text: p.Str()}
 	case "input_image":
+		if p.ImageURL == "" && p.FileID == "" {
+			return out, missing(at + ".image_url")
+		}
 		if p.ImageURL == "" {
 			return out, unsupported(at+".file_id", "Unsupported parameter: '%s.file_id'. The upstream has no stored files; send the image as a data URL in 'image_url'.", at)
 		}
-		out = chat.Part{Type: "image_url", ImageURL: &chat.ImageURL{URL: p.ImageURL, Detail: x.detail(p.Detail)}}
+		detail := p.Detail
+		switch {
+		case detail == "auto":
+			detail = ""
+		case detail == "original" && !x.d.Original:
+			detail = "high"
+			if err := x.report.change(x.o, at+".detail", "changed to high", "it does not know original"); err != nil {
+				return out, err
+			}
+		}
+		out = chat.Part{Type: "image_url", ImageURL: &chat.ImageURL{URL: p.ImageURL, Detail: detail}}
 	case "input_file":
 		f := &chat.File{FileID: p.FileID, FileData: p.FileData, Filename: p.Filename}
 		switch {
+		case p.FileURL == "" && p.FileID == "" && p.FileData == "":
+			return out, missing(at + ".file_data")
 		case p.FileURL != "":
 			return out, unsupported(at+".file_url", "Unsupported parameter: '%s.file_url'. Chat Completions takes no file URLs; send the content in 'file_data'.", at)
 		case p.FileID != "" && !x.d.FileIDs:
@@ -556,6 +687,9 @@ func (x *itemReader) part(at string, p *responses.Part) (chat.Part, error) {
 	default:
 		return out, invalid("invalid_value", at, "Invalid value: '%s'. Supported values are: 'input_text', 'input_image', 'input_file' and 'input_audio'.", p.Type)
 	}
+	if err := x.partHints(at, p); err != nil {
+		return out, err
+	}
 	if isSet(p.CacheBreakpoint) {
 		if !x.d.knows("prompt_cache_options") {
 			return out, x.report.hint(x.o, at+".prompt_cache_breakpoint", "the upstream has no such parameter")
@@ -563,14 +697,4 @@ func (x *itemReader) part(at string, p *responses.Part) (chat.Part, error) {
 		out.CacheBreakpoint = p.CacheBreakpoint
 	}
 	return out, nil
-}
-
-func (x *itemReader) detail(detail string) string {
-	switch {
-	case detail == "auto":
-		return ""
-	case detail == "original" && !x.d.Original:
-		return "high"
-	}
-	return detail
 }

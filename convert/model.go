@@ -3,6 +3,7 @@ package convert
 import (
 	"bytes"
 	"errors"
+	"io"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -77,8 +78,9 @@ func findModel(body []byte) (from, to int64, model string, err error) {
 	if _, err := dec.ReadToken(); err != nil {
 		return fail(err)
 	}
-	if dec.PeekKind() != 0 {
-		return 0, 0, "", invalid("invalid_json", "", "There is something behind the JSON body, at byte %d.", dec.InputOffset())
+	end := dec.InputOffset()
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return 0, 0, "", invalid("invalid_json", "", "There is something behind the JSON body, at byte %d. Send one JSON object and nothing behind it.", end)
 	}
 	return from, to, model, nil
 }

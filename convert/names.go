@@ -60,6 +60,20 @@ func (n *Names) add(flat string, ref toolRef) (added, clash bool) {
 	return true, false
 }
 
+// upstreamName is the name of a client's tool at a Chat upstream, which takes at
+// most 64 characters where the Responses API takes 128. Too long a name keeps its
+// beginning and gets a hash.
+func upstreamName(namespace, name string) string {
+	if namespace != "" {
+		return flatName(namespace, name)
+	}
+	if len(name) <= 64 {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return strings.ToValidUTF8(name[:64-9], "") + "_" + hex.EncodeToString(sum[:4])
+}
+
 // flatName is a tool's name without a namespace: one of at most 64 characters
 // of those that function names may have. Too long a name keeps its beginning and
 // gets a hash.

@@ -8,8 +8,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/labiium/chat2response/convert/chat"
 	"github.com/labiium/chat2response/convert/responses"
+	"github.com/labiium/chat2response/sse"
 )
 
 // outcome is how an answer ended.
@@ -60,15 +60,78 @@ func finishReason(resp *responses.Response, called, legacy bool) string {
 	return "stop"
 }
 
-// answerError is the error that a 200 answer or a chunk may hold.
-func answerError(a *chat.Answer) *Error {
-	if isSet(a.Error) && string(a.Error) != "false" {
-		return parseError(502, a.Error, a.Message, a.Code)
+// answerError is the error that a 200 answer may hold.
+func answerError(body []byte) *Error {
+	return bodyError(502, body, false)
+}
+
+// streamError is the error that an event of a stream holds, if it does: one by
+// its name, whatever its data, or one by its data.
+func streamError(e sse.Event, typ string) *Error {
+	named := typ == "error" || string(e.Type) == "error"
+	if failure := bodyError(502, e.Data, named); failure != nil || !named {
+		return failure
 	}
-	if a.Object == "error" {
-		return fields(502, a.Message, a.Type, a.Code, nil)
+	text := strings.TrimSpace(string(e.Data))
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText]
+	}
+	return defaults(&Error{Status: 502, Message: strings.ToValidUTF8(text, "")})
+}
+
+// maxErrorText bounds the message that is made of an error without structure.
+const maxErrorText = 1000
+
+// bodyError reads an error of any known shape: OpenAI's object, a bare string,
+// Google's list, the flat bodies of vLLM and Mistral, FastAPI's detail. Flat
+// bodies count only where it is known that this is an error, or where they say so.
+func bodyError(status int, body []byte, known bool) *Error {
+	value := jsontext.Value(body)
+	if !value.IsValid(lenient) {
+		return nil
+	}
+	if value.Kind() == '[' {
+		var list []jsontext.Value
+		if json.Unmarshal(value, &list, lenient) != nil || len(list) == 0 {
+			return nil
+		}
+		value = list[0]
+	}
+	if known && value.Kind() == '"' {
+		return fields(status, value, nil, nil, nil)
+	}
+	var flat struct {
+		Object, Error, Message, Detail, Type, Code, Param jsontext.Value
+	}
+	if json.Unmarshal(value, &flat, lenient, json.MatchCaseInsensitiveNames(true)) != nil {
+		return nil
+	}
+	switch {
+	case truthy(flat.Error):
+		return parseError(status, flat.Error, flat.Message, flat.Code)
+	case !known && plain(flat.Object) != "error":
+		return nil
+	case isSet(flat.Message):
+		return fields(status, flat.Message, flat.Type, flat.Code, flat.Param)
+	case isSet(flat.Detail):
+		return fields(status, flat.Detail, flat.Type, flat.Code, flat.Param)
+	case !known:
+		return defaults(&Error{Status: status})
 	}
 	return nil
+}
+
+// truthy tells whether a value counts as true in JavaScript: healthy chunks of
+// some servers have an error that is null, false or empty.
+func truthy(v jsontext.Value) bool {
+	if !isSet(v) {
+		return false
+	}
+	switch string(v) {
+	case `false`, `""`, `0`:
+		return false
+	}
+	return true
 }
 
 // ReadError reads the body of an upstream's error answer, whatever its shape:
@@ -82,31 +145,14 @@ func ReadError(status int, body []byte) *Error {
 }
 
 func readError(status int, body []byte) *Error {
-	value := jsontext.Value(body)
-	if !value.IsValid() {
-		return defaults(&Error{Status: status, Message: "The upstream answered " + strconv.Itoa(status) + " without saying why in JSON."})
+	if e := bodyError(status, body, true); e != nil {
+		return e
 	}
-	if value.Kind() == '[' {
-		var list []jsontext.Value
-		if json.Unmarshal(value, &list, lenient) == nil && len(list) > 0 {
-			value = list[0]
-		}
+	message := "The upstream answered " + strconv.Itoa(status) + "."
+	if !jsontext.Value(body).IsValid(lenient) {
+		message = "The upstream answered " + strconv.Itoa(status) + " without saying why in JSON."
 	}
-	var flat struct {
-		Error, Message, Detail, Type, Code, Param jsontext.Value
-	}
-	if json.Unmarshal(value, &flat, lenient, json.MatchCaseInsensitiveNames(true)) != nil {
-		return defaults(&Error{Status: status, Message: "The upstream answered " + strconv.Itoa(status) + "."})
-	}
-	switch {
-	case isSet(flat.Error):
-		return parseError(status, flat.Error, flat.Message, flat.Code)
-	case isSet(flat.Message):
-		return fields(status, flat.Message, flat.Type, flat.Code, flat.Param)
-	case isSet(flat.Detail):
-		return fields(status, flat.Detail, flat.Type, flat.Code, flat.Param)
-	}
-	return defaults(&Error{Status: status, Message: "The upstream answered " + strconv.Itoa(status) + "."})
+	return defaults(&Error{Status: status, Message: message})
 }
 
 // parseError reads the value of an "error" member.
@@ -127,14 +173,20 @@ func parseError(status int, v, message, code jsontext.Value) *Error {
 	if json.Unmarshal(v, &e, lenient) != nil {
 		return defaults(&Error{Status: status})
 	}
-	if !isSet(e.Type) {
+	if !isSet(e.Type) && e.Status.Kind() == '"' {
 		e.Type = e.Status
+	}
+	if !isSet(e.Code) && e.Status.Kind() == '0' {
+		e.Code = e.Status
 	}
 	return fields(status, e.Message, e.Type, e.Code, e.Param)
 }
 
 func fields(status int, message, typ, code, param jsontext.Value) *Error {
 	e := &Error{Status: status, Message: plain(message), Type: plain(typ), Code: plain(code), Param: plain(param)}
+	if e.Type == "error" { // the type of the event
+		e.Type = ""
+	}
 	// A number for a code is a server's own, or the HTTP status once more.
 	if n, err := strconv.Atoi(e.Code); err == nil {
 		if n >= 400 && n <= 599 && status == 502 {
@@ -203,7 +255,9 @@ func responseError(e *Error) *responses.ResponseError {
 	code := e.Code
 	if code == "" {
 		switch {
-		case e.Status == 429 || e.Type == "rate_limit_error":
+		case e.Type == "insufficient_quota":
+			code = e.Type
+		case e.Status == 429 || e.Type == "rate_limit_error" || e.Type == "too_many_requests":
 			code = "rate_limit_exceeded"
 		case e.Status == 400 && e.Type == "invalid_request_error":
 			code = "invalid_prompt"
@@ -220,7 +274,11 @@ var failures = map[string]int{
 	"insufficient_quota":      429,
 	"context_length_exceeded": 400,
 	"invalid_prompt":          400,
-	"vector_store_timeout":    504,
+
+	"bio_policy":                    400,
+	"misalignment_policy_violation": 400,
+	"data_residency_mismatch":       400,
+	"vector_store_timeout":          504,
 }
 
 // FailedError is a response that failed as an error.

@@ -45,14 +45,16 @@ func (x *itemReader) assistantMessage(t *turn, withReasoning bool) (chat.Message
 		m.Content = chat.Text(strings.Join(texts, "\n\n"))
 	case (len(t.calls) > 0 || t.refusal != "") && x.d.NullContent:
 		m.NullContent = true
+	case len(t.calls) > 0 && x.d.NoContent:
 	default:
 		m.Content = chat.Text("")
 	}
-	for _, c := range t.calls {
+	signed := slices.ContainsFunc(t.calls, func(c chat.ToolCall) bool { return x.signatures[c.ID] != nil })
+	for i, c := range t.calls {
 		if t.outputs[c.ID] == nil {
-			return m, invalid("", "input", "No tool output found for function call %s.", c.ID)
+			return m, invalid("", "input", "No tool output found for function call %s. Send its output too.", c.ID)
 		}
-		if x.d.Signatures {
+		if x.d.Signatures && (x.signatures[c.ID] != nil || !signed && i == 0) {
 			c.Unknown = signature(x.signatures[c.ID])
 		}
 		c.ID = x.d.callID(c.ID)
@@ -74,8 +76,9 @@ func (x *itemReader) assistantMessage(t *turn, withReasoning bool) (chat.Message
 	return m, nil
 }
 
-// signature is what Gemini wants to see again in a call that it made; for a call
-// that another model made its documentation names a word that stands for one.
+// signature is what Gemini wants to see again in a call that it made: it signs
+// the first of a step. For a call that another model made its documentation names
+// a word that stands for one.
 // https://ai.google.dev/gemini-api/docs/thought-signatures
 func signature(extra jsontext.Value) jsontext.Value {
 	if extra == nil {
@@ -94,7 +97,7 @@ func (x *itemReader) toolMessages(out []chat.Message, t *turn) []chat.Message {
 		}
 		out = append(out, m)
 		if len(o.attached) > 0 {
-			attached = append(attached, chat.Part{Type: "text", Text: "Attached output of tool call " + c.ID + ":"})
+			attached = append(attached, chat.Part{Type: "text", Text: "Attached output of tool call " + m.ToolCallID + ":"})
 			attached = append(attached, o.attached...)
 		}
 	}
@@ -109,6 +112,11 @@ func (x *itemReader) toolMessages(out []chat.Message, t *turn) []chat.Message {
 func (x *itemReader) systems(in []chat.Message) []chat.Message {
 	if x.d.ManySystem {
 		return in
+	}
+	for i := range in {
+		if in[i].Role == "system" {
+			in[i].Content = joined(in[i].Content)
+		}
 	}
 	lead := 0
 	for lead < len(in) && in[lead].Role == "system" && in[lead].Content.IsText() {
@@ -135,4 +143,17 @@ func (x *itemReader) systems(in []chat.Message) []chat.Message {
 		}
 	}
 	return out
+}
+
+// joined is content of text parts as one string. Templates take no other for a
+// system message.
+func joined(c chat.Content) chat.Content {
+	if c.IsText() || slices.ContainsFunc(c.Parts, func(p chat.Part) bool { return p.Type != "text" || p.CacheBreakpoint != nil }) {
+		return c
+	}
+	texts := make([]string, len(c.Parts))
+	for i := range c.Parts {
+		texts[i] = c.Parts[i].Text
+	}
+	return chat.Text(strings.Join(texts, "\n\n"))
 }

@@ -36,22 +36,59 @@ func ReadResponses(body []byte) (*responses.Request, error) {
 			continue
 		}
 		if instead, ok := chatNames[name]; ok {
-			return nil, unsupported(name, "Unsupported parameter: '%s'. In the Responses API, this parameter has moved to '%s'. Try again with the new parameter.", name, instead)
+			return nil, movedName(name, instead)
 		}
 	}
-	if req.Model == "" {
-		return nil, missing("model")
+	if req.Model == "" && !isSet(req.Prompt) {
+		return nil, noModel(body)
 	}
 	if req.PreviousResponseID != "" && req.Conversation != nil {
-		return nil, invalid("mutually_exclusive_parameters", "", "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Send only one of them.")
+		return nil, invalid("mutually_exclusive_parameters", "previous_response_id", "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Send only one of them.")
 	}
 	if len(req.Input) == 0 && req.PreviousResponseID == "" && req.Conversation == nil && !isSet(req.Prompt) {
 		if req.Input == nil {
+			if isNull(body, "input") {
+				return nil, invalid("invalid_type", "input", "Invalid type for 'input': expected a string or an array of input items, but got null instead.")
+			}
 			return nil, missing("input")
 		}
 		return nil, invalid("missing_required_parameter", "input", `One of "input" or "previous_response_id" or 'prompt' or 'conversation' must be provided.`)
 	}
 	return req, nil
+}
+
+// noModel tells apart the ways of naming no model, as OpenAI's servers do.
+func noModel(body []byte) *Error {
+	var has struct {
+		Model jsontext.Value `json:"model"`
+	}
+	if json.Unmarshal(body, &has) != nil || has.Model == nil {
+		return missing("model")
+	}
+	if has.Model.Kind() == 'n' {
+		return invalid("invalid_type", "model", "Invalid type for 'model': expected a string, but got null instead.")
+	}
+	return invalid("model_not_found", "model", "The requested model '' does not exist.")
+}
+
+// isNull tells whether a member of the body is null: elsewhere that is the same as
+// absent.
+func isNull(body []byte, member string) bool {
+	for name, value := range eachMember(body) {
+		if name == member {
+			return value.Kind() == 'n'
+		}
+	}
+	return false
+}
+
+// movedName is OpenAI's answer to a parameter of Chat; it has a longer one for
+// those that are asked for most.
+func movedName(name, instead string) *Error {
+	if name == "messages" || name == "response_format" || name == "reasoning_effort" {
+		return unsupported(name, "Unsupported parameter: '%s'. In the Responses API, this parameter has moved to '%s'. Try again with the new parameter.", name, instead)
+	}
+	return invalid("unknown_parameter", name, "Unknown parameter: '%s'. In the Responses API it is '%s'.", name, instead)
 }
 
 // chatNames are members of Chat that clients send to Responses by mistake, and
@@ -105,23 +142,20 @@ func toChat(req *responses.Request, o *Options, report *Report, names *Names) (*
 		return nil, err
 	}
 	tools := &toolWriter{o: o, d: d, report: report, names: names, model: req.Model}
+	if o.Model != "" {
+		tools.model = o.Model
+	}
 	if err := tools.add("tools", req.Tools); err != nil {
 		return nil, err
 	}
 	items := &itemReader{
 		o: o, d: d, report: report, tools: tools,
-		owner: map[string]*turn{}, names: map[string]string{}, signatures: map[string]jsontext.Value{},
+		owner: map[string]*turn{}, names: map[string]string{}, byItem: map[string]string{}, byName: map[string][]string{}, signatures: map[string]jsontext.Value{},
 	}
 	if err := items.read(req.Input); err != nil {
 		return nil, err
 	}
-	reasoning, text := req.Reasoning, req.Text
-	if items.reasoning != nil {
-		reasoning = items.reasoning
-	}
-	if items.format != nil {
-		text = items.format
-	}
+	reasoning, text := items.configured(req)
 	out, err := chatParams(req, reasoning, text, o, report)
 	if err != nil {
 		return nil, err
@@ -151,7 +185,13 @@ func refuseState(req *responses.Request) error {
 	case req.Conversation != nil:
 		return &Error{Status: 404, Type: "invalid_request_error", Param: "conversation", Message: "Conversation with id '" + req.Conversation.ID + "' not found."}
 	case isSet(req.Prompt):
-		return &Error{Status: 404, Type: "invalid_request_error", Param: "prompt", Message: "Stored prompts are not available: the upstream speaks Chat Completions. Send the prompt's text in 'instructions' or 'input'."}
+		var prompt struct {
+			ID string `json:"id"`
+		}
+		if err := unmarshalMember("prompt", req.Prompt, &prompt); err != nil {
+			return err
+		}
+		return &Error{Status: 404, Type: "invalid_request_error", Param: "prompt", Message: "Prompt with id '" + prompt.ID + "' not found. Stored prompts are not available: the upstream speaks Chat Completions. Send the prompt's text in 'instructions' or 'input'."}
 	case req.Background != nil && *req.Background:
 		return unsupported("background", "Unsupported parameter: 'background'. This upstream answers only while the client waits; use 'stream'.")
 	}
@@ -192,6 +232,12 @@ func chatParams(req *responses.Request, reasoning *responses.Reasoning, text *re
 	if wantsLogprobs(req) {
 		yes := true
 		out.Logprobs, out.TopLogprobs = &yes, req.TopLogprobs
+		if d.NoLogprobs {
+			out.Logprobs, out.TopLogprobs = nil, nil
+			if err := report.hint(o, "top_logprobs", "it has no such parameter"); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if err := samplingHints(out, d, o, report); err != nil {
 		return nil, err
@@ -199,15 +245,8 @@ func chatParams(req *responses.Request, reasoning *responses.Reasoning, text *re
 	if err := textParams(text, out, d, o, report); err != nil {
 		return nil, err
 	}
-	if reasoning != nil && reasoning.Effort != "" {
-		out.ReasoningEffort = d.effort(reasoning.Effort)
-		if out.ReasoningEffort == "" {
-			if err := report.hint(o, "reasoning.effort", "the upstream does not know "+reasoning.Effort); err != nil {
-				return nil, err
-			}
-		} else if out.ReasoningEffort != reasoning.Effort {
-			report.add("reasoning.effort", "lowered to %s", out.ReasoningEffort)
-		}
+	if err := reasoningParams(reasoning, out, d, o, report); err != nil {
+		return nil, err
 	}
 	if err := openAIMembers(req, out, d, o, report); err != nil {
 		return nil, err
@@ -219,23 +258,55 @@ func wantsLogprobs(req *responses.Request) bool {
 	return req.TopLogprobs != nil && *req.TopLogprobs > 0 || slices.Contains(req.Include, "message.output_text.logprobs")
 }
 
+func reasoningParams(r *responses.Reasoning, out *chat.Request, d *Dialect, o *Options, report *Report) error {
+	if r == nil {
+		return nil
+	}
+	if r.Effort != "" {
+		out.ReasoningEffort = d.effort(r.Effort)
+		what := "changed to " + out.ReasoningEffort
+		if out.ReasoningEffort == "" {
+			what = "dropped"
+		}
+		if out.ReasoningEffort != r.Effort {
+			if err := report.change(o, "reasoning.effort", what, "it does not know "+r.Effort); err != nil {
+				return err
+			}
+		}
+	}
+	// The summary says in which form the client sees reasoning, the context how
+	// much of it goes back; both are this program's to do.
+	if r.Mode != "" && r.Mode != "standard" {
+		if err := report.hint(o, "reasoning.mode", "it has no such parameter"); err != nil {
+			return err
+		}
+	}
+	return strays[responses.Reasoning](report, o, "reasoning", r.Unknown)
+}
+
 // samplingHints removes what the upstream would refuse.
 func samplingHints(out *chat.Request, d *Dialect, o *Options, report *Report) error {
 	for _, p := range []struct {
-		name  string
-		value **float64
-		drop  bool
+		name    string
+		value   **float64
+		drop    bool
+		neutral float64
 	}{
-		{"temperature", &out.Temperature, d.NoSampling},
-		{"top_p", &out.TopP, d.NoSampling},
-		{"frequency_penalty", &out.FrequencyPenalty, d.NoSampling || d.NoPenalties},
-		{"presence_penalty", &out.PresencePenalty, d.NoSampling || d.NoPenalties},
+		{"temperature", &out.Temperature, d.NoSampling, 1},
+		{"top_p", &out.TopP, d.NoSampling, 1},
+		{"frequency_penalty", &out.FrequencyPenalty, d.NoSampling || d.NoPenalties, 0},
+		{"presence_penalty", &out.PresencePenalty, d.NoSampling || d.NoPenalties, 0},
 	} {
-		if p.drop && *p.value != nil {
-			*p.value = nil
-			if err := report.hint(o, p.name, "the upstream refuses it"); err != nil {
-				return err
-			}
+		if !p.drop || *p.value == nil {
+			continue
+		}
+		neutral := **p.value == p.neutral
+		*p.value = nil
+		if neutral {
+			continue
+		}
+		if err := report.hint(o, p.name, "it refuses the parameter"); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -244,6 +315,9 @@ func samplingHints(out *chat.Request, d *Dialect, o *Options, report *Report) er
 func textParams(text *responses.TextConfig, out *chat.Request, d *Dialect, o *Options, report *Report) error {
 	if text == nil {
 		return nil
+	}
+	if err := strays[responses.TextConfig](report, o, "text", text.Unknown); err != nil {
+		return err
 	}
 	if text.Verbosity != "" {
 		if d.knows("verbosity") {
@@ -256,6 +330,9 @@ func textParams(text *responses.TextConfig, out *chat.Request, d *Dialect, o *Op
 	if f == nil {
 		return nil
 	}
+	if err := strays[responses.TextFormat](report, o, "text.format", f.Unknown); err != nil {
+		return err
+	}
 	switch f.Type {
 	case "text":
 	case "json_object":
@@ -264,13 +341,14 @@ func textParams(text *responses.TextConfig, out *chat.Request, d *Dialect, o *Op
 		if !isSet(f.Schema) {
 			return missing("text.format.schema")
 		}
-		name := f.Name
-		if name == "" {
+		if f.Name == "" {
 			return missing("text.format.name")
 		}
 		out.ResponseFormat = &chat.ResponseFormat{Type: "json_schema", JSONSchema: &chat.JSONSchema{
-			Name: name, Description: f.Description, Schema: f.Schema, Strict: f.Strict,
+			Name: f.Name, Description: f.Description, Schema: f.Schema, Strict: f.Strict,
 		}}
+	case "":
+		return missing("text.format.type")
 	default:
 		return invalid("invalid_value", "text.format.type", "Invalid value: '%s'. Supported values are: 'text', 'json_object' and 'json_schema'.", f.Type)
 	}
@@ -289,9 +367,11 @@ func openAIMembers(req *responses.Request, out *chat.Request, d *Dialect, o *Opt
 		{"user", req.User != "", func() { out.User = req.User }},
 		{"safety_identifier", req.SafetyIdentifier != "", func() { out.SafetyIdentifier = req.SafetyIdentifier }},
 		{"prompt_cache_key", req.PromptCacheKey != "", func() { out.PromptCacheKey = req.PromptCacheKey }},
-		{"prompt_cache_options", isSet(req.PromptCacheOptions), func() { out.PromptCacheOptions = cacheOptions(req.PromptCacheOptions) }},
+		{"prompt_cache_options", isSet(req.PromptCacheOptions) && !d.knows("prompt_cache_options"), nil},
 		{"prompt_cache_retention", req.CacheRetention != "", func() { out.CacheRetention = req.CacheRetention }},
-		{"service_tier", req.ServiceTier != "" && req.ServiceTier != "auto" && req.ServiceTier != "default", func() { out.ServiceTier = req.ServiceTier }},
+		{"service_tier", req.ServiceTier == "ultrafast", nil}, // Chat has no such tier
+		{"service_tier", d.knows("service_tier") && req.ServiceTier != "ultrafast", func() { out.ServiceTier = req.ServiceTier }},
+		{"service_tier", !d.knows("service_tier") && !slices.Contains([]string{"", "auto", "default", "ultrafast"}, req.ServiceTier), nil},
 		{"moderation", isSet(req.Moderation), func() { out.Moderation = req.Moderation }},
 		{"context_management", isSet(req.ContextManagement), nil},
 		{"access_programs", isSet(req.AccessPrograms), nil},
@@ -313,17 +393,29 @@ func openAIMembers(req *responses.Request, out *chat.Request, d *Dialect, o *Opt
 			return err
 		}
 	}
+	if isSet(req.PromptCacheOptions) && d.knows("prompt_cache_options") {
+		if err := cacheOptions(req.PromptCacheOptions, out, o, report); err != nil {
+			return err
+		}
+	}
 	for i, name := range req.Include {
-		if !knownIncludes[name] {
-			if o.Strict {
-				return invalid("invalid_value", fmt.Sprintf("include[%d]", i), "Invalid value: '%s'.", name)
+		at := fmt.Sprintf("include[%d]", i)
+		switch {
+		case !knownIncludes[name] && o.Strict:
+			return invalid("invalid_value", at, "Invalid value: '%s'. Supported values are: %s.", name, quotedList(sortedKeys(knownIncludes)))
+		case !knownIncludes[name]:
+			report.add(at, "dropped")
+		case name == includeEncrypted && o.Sealer == nil:
+			if err := report.hint(o, at, "its reasoning is not encrypted, and this gateway has no key to do it"); err != nil {
+				return err
 			}
-			report.add(fmt.Sprintf("include[%d]", i), "dropped")
 		}
 	}
 	if req.StreamOptions != nil {
-		for name := range eachMember(req.StreamOptions.Unknown) {
-			return invalid("unknown_parameter", "stream_options."+name, "Unknown parameter: 'stream_options.%s'.", name)
+		for name, value := range eachMember(req.StreamOptions.Unknown) {
+			if value.Kind() != 'n' {
+				return invalid("unknown_parameter", "stream_options."+name, "Unknown parameter: 'stream_options.%s'. Remove it: the Responses API has only 'include_obfuscation', and always tells the usage.", name)
+			}
 		}
 	}
 	return nil
@@ -342,11 +434,14 @@ var knownIncludes = map[string]bool{
 	"message.output_text.logprobs":          true,
 }
 
-// cacheOptions removes what only Responses has.
-func cacheOptions(v jsontext.Value) jsontext.Value {
+// cacheOptions leaves out what only Responses has.
+func cacheOptions(v jsontext.Value, out *chat.Request, o *Options, report *Report) error {
 	b := []byte{'{'}
 	for name, value := range eachMember(v) {
 		if name == "prewarm" || name == "comparison_response_id" || name == "ttl" && string(value) == `"12h"` {
+			if err := report.hint(o, "prompt_cache_options."+name, "Chat Completions has no such option"); err != nil {
+				return err
+			}
 			continue
 		}
 		if len(b) > 1 {
@@ -354,7 +449,10 @@ func cacheOptions(v jsontext.Value) jsontext.Value {
 		}
 		b = append(append(appendQuoted(b, name), ':'), value...)
 	}
-	return append(b, '}')
+	if len(b) > 1 {
+		out.PromptCacheOptions = append(b, '}')
+	}
+	return nil
 }
 
 func unknownMembers(req *responses.Request, out *chat.Request, d *Dialect, o *Options, report *Report) error {
@@ -362,17 +460,19 @@ func unknownMembers(req *responses.Request, out *chat.Request, d *Dialect, o *Op
 	for name, value := range eachMember(req.Unknown) {
 		switch {
 		case value.Kind() == 'n':
+		case name == "generate" || name == "stream_id" || name == "type": // of the WebSocket's envelope
+			return invalid("unknown_parameter", name, "Unknown parameter: '%s'. Remove it: it is only for requests over a WebSocket.", name)
 		case name == "n":
 			if string(value) != "1" {
-				return unsupported("n", "Unsupported parameter: 'n'. The Responses API gives one answer.")
+				return unsupported("n", "Unsupported parameter: 'n'. The Responses API gives one answer; send the request once for each.")
 			}
 		case name == "stop":
 			if err := json.Unmarshal(value, &out.Stop); err != nil {
 				return invalid("invalid_type", "stop", "Invalid type for 'stop': expected a string or an array of strings.")
 			}
-		case chatExtensions[name] && !d.StrictDefault:
-			extra = append(append(appendQuoted(append(extra, ','), name), ':'), value...)
-		case name == "seed" || name == "logit_bias":
+		case name == "seed" && d.Seed != "":
+			extra = append(append(appendQuoted(append(extra, ','), d.Seed), ':'), value...)
+		case d.extends(name):
 			extra = append(append(appendQuoted(append(extra, ','), name), ':'), value...)
 		default:
 			if o.Strict {
@@ -387,8 +487,8 @@ func unknownMembers(req *responses.Request, out *chat.Request, d *Dialect, o *Op
 	extra[0] = '{'
 	// Decoding gives each member the type that Chat has for it.
 	var rest chat.Request
-	if err := json.Unmarshal(append(extra, '}'), &rest); err != nil {
-		return unmarshal(append(extra, '}'), &rest)
+	if err := unmarshal(append(extra, '}'), &rest); err != nil {
+		return err
 	}
 	out.Seed, out.LogitBias, out.Unknown = rest.Seed, rest.LogitBias, rest.Unknown
 	if rest.Logprobs != nil {

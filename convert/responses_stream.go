@@ -1,56 +1,50 @@
 package convert
 
 import (
-	"slices"
-	"strconv"
-
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/labiium/chat2response/convert/responses"
 	"github.com/labiium/chat2response/sse"
 )
 
-// responsesStream reads a Responses stream and emits its events, mended where
-// servers are known to leave something out: response.created comes first, each
-// item is announced before it is done and has a place of its own in the output,
-// the terminal event holds the whole output, and there is exactly one.
+// responsesStream reads a Responses stream and emits its events on a [ladder],
+// which mends what servers are known to leave out or to mix up. response.created
+// comes first, the terminal event holds the output that the client was told of,
+// and there is exactly one.
 type responsesStream struct {
-	o     *Options
-	emit  Emit
-	model string // the client's name for the model, where it is not the upstream's
+	l      ladder
+	o      *Options
+	client *responses.Request
+	fill   bool   // the client sees the response object: it has all members
+	cancel func() // the upstream, when the rest is not wanted
 
 	ev      responses.Event
 	resp    *responses.Response // as last seen
-	items   []*seenItem
+	echo    jsontext.Value      // what the request says, where the upstream does not repeat it
+	byID    map[string]*seenItem
+	byPlace map[int]*seenItem // the last item that the upstream put there
+	last    *seenItem
 	failure *Error // an error event: response.failed may follow, or not
 	started bool
+	told    bool // response.in_progress has been emitted
 	ended   bool
 }
 
-// seenItem is an item of the stream.
-type seenItem struct {
-	key  string
-	item responses.Item
-	done bool
-}
-
-func newResponsesStream(client *responses.Request, o *Options, emit Emit) *responsesStream {
-	s := &responsesStream{o: o, emit: emit}
-	if o.Model != "" {
-		s.model = client.Model
+func newResponsesStream(client *responses.Request, o *Options, stops []string, emit Emit) *responsesStream {
+	return &responsesStream{
+		l: ladder{o: o, emit: emit, stops: stops}, o: o, client: client, fill: true,
+		byID: map[string]*seenItem{}, byPlace: map[int]*seenItem{},
+		resp: &responses.Response{Status: responses.InProgress},
 	}
-	s.resp = &responses.Response{
-		ID: o.newID("resp_"), Object: "response", CreatedAt: responses.Seconds(o.now().Unix()),
-		Status: responses.InProgress, Model: client.Model, Output: []responses.Item{}, Echo: echo(client, false),
-	}
-	return s
 }
 
 // Start does nothing: a Responses upstream announces its response itself.
 func (s *responsesStream) Start() error { return nil }
 
-// Finishing is never true: nothing comes behind the terminal event.
-func (s *responsesStream) Finishing() bool { return false }
+// Finishing tells that an error event came: response.failed may follow, but not
+// from all servers.
+func (s *responsesStream) Finishing() bool { return s.failure != nil && !s.ended }
 
 // Event reads one server-sent event.
 func (s *responsesStream) Event(e sse.Event) error {
@@ -61,142 +55,305 @@ func (s *responsesStream) Event(e sse.Event) error {
 		return s.Close(nil)
 	}
 	s.ev = responses.Event{}
-	if err := json.Unmarshal(e.Data, &s.ev, lenient); err != nil {
-		// A member of another type than expected: pass it on if it is an event.
-		var bare struct {
-			Type string `json:"type"`
-		}
-		if json.Unmarshal(e.Data, &bare, lenient) != nil || bare.Type == "" || responses.Known(bare.Type) {
-			return nil
-		}
-		s.ev = responses.Event{Type: bare.Type}
-	}
+	err := json.Unmarshal(e.Data, &s.ev, lenient)
 	if s.ev.Type == "" {
 		s.ev.Type = string(e.Type)
 	}
-	if s.ev.Type == responses.EventError || s.ev.Type == "" && isSet(s.ev.Error) {
-		s.failure = eventError(&s.ev)
+	if s.ev.Type == responses.EventError || s.ev.Type == "" || err != nil {
+		if failure := streamError(e, s.ev.Type); failure != nil {
+			s.failure = failure
+			return nil
+		}
+	}
+	if err != nil {
+		return s.unreadable(e)
+	}
+	return s.take(e.Data)
+}
+
+// unreadable takes an event of which a member has another type than it should
+// have. A terminal event counts nevertheless; an event that says something must
+// not be lost in silence; and what is not JSON at all is a remark.
+func (s *responsesStream) unreadable(e sse.Event) error {
+	var bare struct {
+		Type     string         `json:"type"`
+		Response jsontext.Value `json:"response"`
+	}
+	if json.Unmarshal(e.Data, &bare, lenient) != nil {
 		return nil
 	}
-	if !responses.Known(s.ev.Type) {
-		s.ev.Raw = e.Data
-	}
-	return s.take()
-}
-
-func eventError(e *responses.Event) *Error {
-	if isSet(e.Error) {
-		return parseError(502, e.Error, nil, nil)
-	}
-	return defaults(&Error{Status: 502, Message: e.Message, Code: e.Code.JSON(), Param: e.Param})
-}
-
-func (s *responsesStream) take() error {
-	if r := s.ev.Response; r != nil {
-		if s.model != "" {
-			r.Model = s.model
-		}
-		if s.started { // the id is the one that the client was told
-			r.ID = s.resp.ID
-		}
-		s.resp = r
-	}
-	if !s.started {
-		s.started = true
-		if s.ev.Type != responses.EventCreated {
-			e := s.ev
-			first := *s.resp
-			first.Status, first.Output, first.Usage = responses.InProgress, []responses.Item{}, nil
-			if err := s.emit(&responses.Event{Type: responses.EventCreated, Response: &first}); err != nil {
-				return err
-			}
-			s.ev = e
-		}
+	if bare.Type == "" {
+		bare.Type = string(e.Type)
 	}
 	switch {
-	case responses.Terminal(s.ev.Type):
-		return s.terminal()
-	case s.ev.Item != nil && s.ev.Type == responses.EventItemAdded:
-		s.see(s.ev.Item, s.ev.OutputIndex)
-	case s.ev.Item != nil && s.ev.Type == responses.EventItemDone:
-		return s.itemDone()
+	case responses.Terminal(bare.Type):
+		s.ev = responses.Event{Type: bare.Type, Response: salvage(bare.Response)}
+		return s.take(e.Data)
+	case bare.Type == responses.EventCreated || bare.Type == responses.EventInProgress || bare.Type == responses.EventQueued:
+		s.ev = responses.Event{Type: bare.Type, Response: salvage(bare.Response)}
+		return s.take(e.Data)
+	case responses.Known(bare.Type):
+		return s.Close(&Error{Status: 502, Type: "server_error", Code: "server_error", Message: "The upstream sent an event of type '" + bare.Type + "' that could not be read."})
 	}
-	if s.ev.ItemID != "" {
-		if i := s.find(s.ev.ItemID); i >= 0 {
-			s.ev.OutputIndex = i
+	s.ev = responses.Event{Type: bare.Type}
+	return s.take(e.Data)
+}
+
+// salvage reads of a response object what can be read.
+func salvage(object jsontext.Value) *responses.Response {
+	r := new(responses.Response)
+	for name, value := range eachMember(object) {
+		one := append(appendQuoted([]byte{'{'}, name), ':')
+		one = append(append(one, value...), '}')
+		before := *r
+		if json.Unmarshal(one, r, lenient) != nil {
+			*r = before
 		}
 	}
-	return s.emit(&s.ev)
+	return r
 }
 
-// find is the place of an item, or -1.
-func (s *responsesStream) find(key string) int {
-	return slices.IndexFunc(s.items, func(it *seenItem) bool { return it.key == key })
-}
-
-func itemKey(item *responses.Item, index int) string {
-	if item.ID != "" {
-		return item.ID
+// take makes of an event what the client is to see.
+func (s *responsesStream) take(raw []byte) error {
+	e := &s.ev
+	if e.Response != nil {
+		s.see(e.Response)
 	}
-	return "#" + strconv.Itoa(index)
-}
-
-// see enters an item that is announced and gives it its place: Ollama announces
-// two parallel calls at the same one.
-func (s *responsesStream) see(item *responses.Item, index int) {
-	s.items = append(s.items, &seenItem{key: itemKey(item, index), item: *item})
-	s.ev.OutputIndex = len(s.items) - 1
-}
-
-func (s *responsesStream) itemDone() error {
-	item := s.ev.Item
-	i := s.find(itemKey(item, s.ev.OutputIndex))
-	if i < 0 {
-		return s.replay(item)
+	if err := s.begin(); err != nil {
+		return err
 	}
-	s.items[i].item, s.items[i].done = *item, true
-	s.ev.OutputIndex = i
-	return s.emit(&s.ev)
+	var err error
+	switch e.Type {
+	case responses.EventCreated:
+	case responses.EventInProgress, responses.EventQueued:
+		err = s.progress(e.Type)
+	case responses.EventCompleted, responses.EventIncomplete, responses.EventFailed:
+		return s.terminal(e.Type, e.Response)
+	case responses.EventItemAdded:
+		err = s.itemAdded(e.Item, e.OutputIndex)
+	case responses.EventItemDone:
+		err = s.itemDone(e.Item, e.OutputIndex)
+	default:
+		err = s.inItem(raw)
+	}
+	if err == nil && s.l.stopped {
+		return s.stop()
+	}
+	return err
 }
 
-// replay emits the events of an item that the upstream told of only when it was
-// done.
-func (s *responsesStream) replay(item *responses.Item) error {
-	s.items = append(s.items, &seenItem{key: itemKey(item, len(s.items)), item: *item, done: true})
-	return replayItem(item, len(s.items)-1, s.emit)
+// see takes the response object of an event.
+func (s *responsesStream) see(r *responses.Response) {
+	old := s.resp
+	if s.o.Model != "" || r.Model == "" {
+		r.Model = s.client.Model // the client's name for it
+	}
+	if old.ID != "" { // these are what the client was told
+		r.ID, r.CreatedAt = old.ID, old.CreatedAt
+	}
+	if r.ID == "" {
+		r.ID = s.o.newID("resp_")
+	}
+	if r.CreatedAt == 0 {
+		r.CreatedAt = responses.Seconds(s.o.now().Unix())
+	}
+	r.Object = "response"
+	if s.fill {
+		if r.ServiceTier == "" || r.ServiceTier == "auto" {
+			r.ServiceTier = "default"
+		}
+		if s.echo == nil {
+			s.echo = echo(s.client, false)
+		}
+		r.Echo = withDefaults(r.Echo, s.echo)
+	}
+	s.resp = r
 }
 
-func (s *responsesStream) terminal() error {
-	s.ended = true
-	typ, resp := s.ev.Type, s.ev.Response
+// withDefaults is an object with the members that it does not have, or has as
+// null, from another.
+func withDefaults(object, defaults jsontext.Value) jsontext.Value {
+	have := map[string]jsontext.Value{}
+	for name, value := range eachMember(object) {
+		have[name] = value.Clone()
+	}
+	b := jsontext.Value{'{'}
+	add := func(name string, value jsontext.Value) {
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(appendQuoted(b, name), ':'), value...)
+	}
+	for name, value := range eachMember(defaults) {
+		if v, ok := have[name]; ok && isSet(v) {
+			value = v
+		}
+		delete(have, name)
+		add(name, value)
+	}
+	for _, name := range sortedKeys(have) {
+		add(name, have[name])
+	}
+	return append(b, '}')
+}
+
+// begin emits response.created, once.
+func (s *responsesStream) begin() error {
+	if s.started {
+		return nil
+	}
+	s.started = true
+	if s.resp.ID == "" {
+		s.see(&responses.Response{})
+	}
+	return s.l.send(responses.Event{Type: responses.EventCreated, Response: openingOf(s.resp)})
+}
+
+func (s *responsesStream) progress(typ string) error {
+	if s.told {
+		return nil
+	}
+	s.told = typ == responses.EventInProgress
+	r := openingOf(s.resp)
+	if typ == responses.EventQueued {
+		r.Status = responses.Queued
+	}
+	return s.l.send(responses.Event{Type: typ, Response: r})
+}
+
+// terminal ends the response.
+func (s *responsesStream) terminal(typ string, resp *responses.Response) error {
 	if resp == nil {
-		r := *s.resp
-		resp = &r
+		resp = s.resp
 	}
-	for i := range resp.Output {
-		if s.find(itemKey(&resp.Output[i], i)) < 0 && len(s.items) <= i {
-			if err := s.replay(&resp.Output[i]); err != nil {
-				return err
-			}
+	r := *resp
+	switch r.Status { // servers differ: LM Studio and others tell it by the status alone
+	case responses.Incomplete, responses.Failed, responses.Cancelled:
+		if typ == responses.EventCompleted {
+			typ = terminalOf(r.Status)
 		}
 	}
-	if len(resp.Output) == 0 {
-		resp.Output = []responses.Item{}
-		for _, it := range s.items {
-			resp.Output = append(resp.Output, it.item)
+	if typ == responses.EventFailed {
+		return s.fail(r, s.failure)
+	}
+	status := responses.Completed
+	if typ == responses.EventIncomplete {
+		status = responses.Incomplete
+	}
+	if err := s.outputs(r.Output, status); err != nil {
+		return err
+	}
+	if s.l.stopped {
+		return s.stop()
+	}
+	s.ended = true
+	r.Status, r.Output, r.Error = status, s.l.output, nil
+	if status == responses.Incomplete {
+		r.CompletedAt = nil
+		if r.IncompleteDetails == nil {
+			r.IncompleteDetails = &responses.IncompleteDetails{Reason: "max_output_tokens"}
+		}
+	} else {
+		r.IncompleteDetails = nil
+		if r.CompletedAt == nil {
+			at := responses.Seconds(s.o.now().Unix())
+			r.CompletedAt = &at
 		}
 	}
-	resp.Status = map[string]string{
-		responses.EventCompleted: responses.Completed, responses.EventIncomplete: responses.Incomplete, responses.EventFailed: responses.Failed,
-	}[typ]
-	if typ == responses.EventFailed && resp.Error == nil {
-		cause := s.failure
-		if cause == nil {
-			cause = &Error{Message: "The upstream's response failed without saying why."}
+	return s.l.send(responses.Event{Type: typ, Response: &r})
+}
+
+// outputs ends the items that are open, with what the terminal event says of
+// them, and tells of those that only it has.
+func (s *responsesStream) outputs(output []responses.Item, status string) error {
+	told := s.l.rungs
+	for i := range output {
+		if s.l.stopped {
+			return nil
 		}
-		resp.Error = responseError(cause)
+		item := &output[i]
+		if !typed(item) {
+			continue
+		}
+		it := s.match(item, told)
+		if it == nil {
+			it = s.enter(item, i, nil)
+		}
+		end := doneStatus(item.Status)
+		if item.Status == "" && i == len(output)-1 {
+			end = status
+		}
+		if err := s.finish(it, item, end); err != nil {
+			return err
+		}
+		it.rung.matched = true
 	}
-	return s.emit(&responses.Event{Type: typ, Response: resp})
+	for i, r := range s.l.rungs {
+		end := responses.Completed
+		if i == len(s.l.rungs)-1 {
+			end = status
+		}
+		if r.item.Type == "function_call" && !jsontext.Value(r.args).IsValid() {
+			end = responses.Incomplete
+		}
+		if err := s.l.finish(r, nil, end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// match is the item of the stream that an item of the terminal event is: by its
+// id, or, where ids change, the next one of its type.
+func (s *responsesStream) match(item *responses.Item, told []*rung) *seenItem {
+	if it := s.byID[item.ID]; it != nil && item.ID != "" && (it.rung == nil || !it.rung.matched) {
+		return it
+	}
+	for _, r := range told {
+		if r.matched || r.item.Type != item.Type || isCall(item.Type) && r.item.CallID != item.CallID {
+			continue
+		}
+		return &seenItem{rung: r}
+	}
+	return nil
+}
+
+// stop ends a response in whose text a stop sequence has come.
+func (s *responsesStream) stop() error {
+	s.ended = true
+	for _, r := range s.l.rungs {
+		status := responses.Completed
+		if r.item.Type != "message" {
+			status = responses.Incomplete // it was being told of beside the text
+		}
+		if err := s.l.finish(r, nil, status); err != nil {
+			return err
+		}
+	}
+	if s.cancel != nil {
+		s.cancel()
+	}
+	r := *s.resp
+	at := responses.Seconds(s.o.now().Unix())
+	r.Status, r.Output, r.CompletedAt = responses.Completed, s.l.output, &at
+	r.Error, r.IncompleteDetails = nil, nil
+	return s.l.send(responses.Event{Type: responses.EventCompleted, Response: &r})
+}
+
+// fail ends the response with an error: the one that it has, or cause.
+func (s *responsesStream) fail(r responses.Response, cause *Error) error {
+	s.ended = true
+	switch {
+	case r.Error != nil && r.Error.Code == "":
+		r.Error.Code = "server_error"
+	case r.Error == nil && cause != nil:
+		r.Error = responseError(cause)
+	case r.Error == nil:
+		r.Error = responseError(FailedError(&r))
+	}
+	r.Status, r.Output = responses.Failed, s.l.broken()
+	r.CompletedAt, r.IncompleteDetails = nil, nil
+	return s.l.send(responses.Event{Type: responses.EventFailed, Response: &r})
 }
 
 // Close ends the stream: cause is why the upstream stopped, nil at its regular
@@ -211,21 +368,10 @@ func (s *responsesStream) Close(cause *Error) error {
 	case cause == nil:
 		cause = &Error{Status: 502, Type: "server_error", Code: "server_error", Message: "The upstream's stream ended before the response was complete (no terminal event)."}
 	}
-	r := *s.resp
-	r.Error = responseError(cause)
-	r.Output = []responses.Item{}
-	s.ev = responses.Event{Type: responses.EventFailed, Response: &r}
-	if s.started {
-		for _, it := range s.items {
-			item := it.item
-			if !it.done && item.Status != "" {
-				item.Status = responses.Incomplete
-			}
-			r.Output = append(r.Output, item)
-		}
-		s.ended = true
-		r.Status = responses.Failed
-		return s.emit(&s.ev)
+	if err := s.begin(); err != nil {
+		return err
 	}
-	return s.take()
+	r := *s.resp
+	r.Error, r.Usage = nil, nil
+	return s.fail(r, cause)
 }

@@ -24,6 +24,14 @@ type toolWriter struct {
 	model  string
 	// hosted are the types of the tools that were left out.
 	hosted map[string]bool
+	// entered says where each tool stands, by its flat name.
+	entered map[string]toolPlace
+}
+
+// toolPlace is where a tool stands: in which list of the request, and in the output.
+type toolPlace struct {
+	list  string
+	index int
 }
 
 // hostedTools run at OpenAI. Those that only add knowledge are left out; a
@@ -78,17 +86,30 @@ func (w *toolWriter) tool(at string, t *responses.Tool, namespace string) error 
 		if t.Name == "" {
 			return missing(at + ".name")
 		}
+		if err := w.hints(at, t); err != nil {
+			return err
+		}
+		strict, err := w.strict(at, t)
+		if err != nil {
+			return err
+		}
 		params, encrypted := dropEncrypted(t.Parameters)
-		f := &chat.Function{Name: t.Name, Description: t.Description, Parameters: params, Strict: w.strict(t)}
+		f := &chat.Function{Name: t.Name, Description: t.Description, Parameters: params, Strict: strict}
 		return w.function(at, toolRef{kindFunction, namespace, t.Name, encrypted}, f)
 	case "custom":
 		if t.Name == "" {
 			return missing(at + ".name")
 		}
+		if err := w.hints(at, t); err != nil {
+			return err
+		}
 		return w.custom(at, t, namespace)
 	case "namespace":
 		if t.Name == "" {
 			return missing(at + ".name")
+		}
+		if err := w.hints(at, t); err != nil {
+			return err
 		}
 		for i, inner := range t.Tools {
 			if t.Description != "" {
@@ -103,19 +124,28 @@ func (w *toolWriter) tool(at string, t *responses.Tool, namespace string) error 
 		if t.Execution != "client" {
 			return w.drop(at, t.Type) // all deferred tools are sent anyway
 		}
+		if err := w.hints(at, t); err != nil {
+			return err
+		}
 		f := &chat.Function{Name: "tool_search", Description: t.Description, Parameters: t.Parameters}
 		return w.function(at, toolRef{kind: kindToolSearch, name: "tool_search"}, f)
 	case "":
 		return missing(at + ".type")
 	}
 	if e, ok := emulated[t.Type]; ok {
-		if isSet(t.Environment) && t.Type == "shell" && !isLocal(t.Environment) {
-			return invalid("unsupported_value", at+".environment", "Unsupported value: '%s.environment'. The upstream has no containers; a shell tool can only run at the client.", at)
+		if err := w.environment(at, t); err != nil {
+			return err
+		}
+		if err := w.hints(at, t); err != nil {
+			return err
 		}
 		f := &chat.Function{Name: t.Type, Description: e.description, Parameters: e.schema}
 		return w.function(at, toolRef{kind: e.kind, name: t.Type}, f)
 	}
 	if strings.HasPrefix(t.Type, "web_search") && w.d.knows("web_search_options") && strings.Contains(w.model, "search") {
+		if err := w.hints(at, t); err != nil {
+			return err
+		}
 		w.search = &chat.WebSearchOptions{SearchContextSize: t.SearchContextSize}
 		if isSet(t.UserLocation) {
 			w.search.UserLocation = &chat.UserLocation{Type: "approximate", Approximate: nestLocation(t.UserLocation)}
@@ -136,11 +166,36 @@ func (w *toolWriter) drop(at, typ string) error {
 	return w.report.hint(w.o, at, "the upstream has no tool of type "+typ)
 }
 
-func isLocal(environment jsontext.Value) bool {
-	var e struct {
-		Type string `json:"type"`
+// hints leaves out the members of a tool that Chat has no word for: where it may
+// run and when it is shown to the model.
+func (w *toolWriter) hints(at string, t *responses.Tool) error {
+	if or(t.DeferLoading, false) {
+		if err := w.report.change(w.o, at+".defer_loading", "sent at once", "it has no deferred tools"); err != nil {
+			return err
+		}
 	}
-	return json.Unmarshal(environment, &e) == nil && e.Type == "local"
+	if err := strays[responses.Tool](w.report, w.o, at, t.Unknown); err != nil || t.Format == nil {
+		return err
+	}
+	return strays[responses.Format](w.report, w.o, at+".format", t.Format.Unknown)
+}
+
+// environment refuses a shell that does not run at the client.
+func (w *toolWriter) environment(at string, t *responses.Tool) error {
+	if !isSet(t.Environment) {
+		return nil
+	}
+	var e struct {
+		Type   string         `json:"type"`
+		Skills jsontext.Value `json:"skills"`
+	}
+	if json.Unmarshal(t.Environment, &e) != nil || e.Type != "local" {
+		return invalid("unsupported_value", at+".environment", "Unsupported value: '%s.environment'. The upstream has no containers; a shell tool can only run at the client. Send {\"type\":\"local\"}.", at)
+	}
+	if isSet(e.Skills) {
+		return w.report.hint(w.o, at+".environment.skills", "it has no skills")
+	}
+	return nil
 }
 
 func nestLocation(flat jsontext.Value) jsontext.Value {
@@ -159,37 +214,57 @@ func nestLocation(flat jsontext.Value) jsontext.Value {
 
 // function adds a function under its flat name.
 func (w *toolWriter) function(at string, ref toolRef, f *chat.Function) error {
-	f.Name = flatName(ref.namespace, f.Name)
+	f.Name = upstreamName(ref.namespace, f.Name)
 	if !isSet(f.Parameters) {
 		f.Parameters = anySchema
 	}
-	added, clash := w.names.add(f.Name, ref)
-	if clash {
-		return invalid("invalid_value", at, "Invalid '%s': another tool is called '%s' too, once tools and namespaces are turned into functions. Rename one.", at, f.Name)
+	return w.enter(at, f.Name, ref, chat.Tool{Type: "function", Function: f})
+}
+
+// enter adds a tool to the request. A tool that another list repeats, as the
+// output of a search repeats what was deferred, takes the place of the earlier.
+func (w *toolWriter) enter(at, flat string, ref toolRef, t chat.Tool) error {
+	list := at[:strings.IndexByte(at, '[')]
+	if strings.HasPrefix(at, "input[") {
+		list = at[:strings.IndexByte(at, ']')]
 	}
-	if added {
-		w.out = append(w.out, chat.Tool{Type: "function", Function: f})
+	added, clash := w.names.add(flat, ref)
+	switch {
+	case clash:
+		return invalid("invalid_value", at, "Invalid '%s': another tool is called '%s' too, once tools and namespaces are turned into functions. Rename one.", at, flat)
+	case added:
+		if w.entered == nil {
+			w.entered = map[string]toolPlace{}
+		}
+		w.entered[flat] = toolPlace{list, len(w.out)}
+		w.out = append(w.out, t)
+	case w.entered[flat].list == list:
+		return invalid("invalid_value", at, "Tool names must be unique: '%s' appears more than once. Remove '%s' or rename it.", ref.name, at)
+	default:
+		index := w.entered[flat].index
+		w.out[index] = t
+		w.entered[flat] = toolPlace{list, index}
 	}
 	return nil
 }
 
+func toolName(t *chat.Tool) string {
+	if t.Custom != nil {
+		return t.Custom.Name
+	}
+	return t.Function.Name
+}
+
 func (w *toolWriter) custom(at string, t *responses.Tool, namespace string) error {
 	if w.d.Custom {
-		c := &chat.Custom{Name: flatName(namespace, t.Name), Description: t.Description}
+		c := &chat.Custom{Name: upstreamName(namespace, t.Name), Description: t.Description}
 		if t.Format != nil {
 			c.Format = &chat.Format{Type: t.Format.Type}
 			if t.Format.Type == "grammar" {
 				c.Format.Grammar = &chat.Grammar{Definition: t.Format.Definition, Syntax: t.Format.Syntax}
 			}
 		}
-		added, clash := w.names.add(c.Name, toolRef{kindNative, namespace, t.Name, false})
-		if clash {
-			return invalid("invalid_value", at, "Invalid '%s': another tool is called '%s' too. Rename one.", at, c.Name)
-		}
-		if added {
-			w.out = append(w.out, chat.Tool{Type: "custom", Custom: c})
-		}
-		return nil
+		return w.enter(at, c.Name, toolRef{kindNative, namespace, t.Name, false}, chat.Tool{Type: "custom", Custom: c})
 	}
 	description := t.Description
 	if f := t.Format; f != nil && f.Type == "grammar" {
@@ -200,21 +275,18 @@ func (w *toolWriter) custom(at string, t *responses.Tool, namespace string) erro
 
 // strict is what a function of Chat says for one of Responses, where a function
 // that says nothing is strict if its schema allows it.
-func (w *toolWriter) strict(t *responses.Tool) *bool {
-	if !w.d.Strict {
-		return nil
-	}
+func (w *toolWriter) strict(at string, t *responses.Tool) (*bool, error) {
 	yes := true
-	if t.Strict != nil {
-		if *t.Strict {
-			return &yes
-		}
-		return nil
+	switch {
+	case t.Strict != nil && !*t.Strict:
+	case t.Strict != nil && w.d.Strict:
+		return &yes, nil
+	case t.Strict != nil:
+		return nil, w.report.hint(w.o, at+".strict", "it does not know strict functions")
+	case w.d.StrictDefault && strictSchema(t.Parameters):
+		return &yes, nil
 	}
-	if w.d.StrictDefault && strictSchema(t.Parameters) {
-		return &yes
-	}
-	return nil
+	return nil, nil
 }
 
 // strictSchema tells whether a schema is one that strict mode takes as it is:
@@ -312,6 +384,9 @@ func (w *toolWriter) choice(c *responses.ToolChoice) (*chat.ToolChoice, error) {
 		}
 		return nil, w.report.hint(w.o, "tool_choice", "there are no tools")
 	}
+	if err := strays[responses.ToolChoice](w.report, w.o, "tool_choice", c.Unknown); err != nil {
+		return nil, err
+	}
 	if c.Word != "" {
 		return w.mode(c.Word)
 	}
@@ -322,16 +397,35 @@ func (w *toolWriter) choice(c *responses.ToolChoice) (*chat.ToolChoice, error) {
 	if err != nil || !w.d.AutoOnly {
 		return named, err
 	}
-	return nil, w.report.hint(w.o, "tool_choice", "the upstream chooses by itself")
+	w.narrow(map[string]bool{choiceName(named): true})
+	return nil, w.report.change(w.o, "tool_choice", "not forced", "it chooses by itself")
+}
+
+// narrow keeps only some of the tools.
+func (w *toolWriter) narrow(keep map[string]bool) {
+	w.out = slices.DeleteFunc(w.out, func(t chat.Tool) bool { return !keep[toolName(&t)] })
+}
+
+func choiceName(c *chat.ToolChoice) string {
+	if c.Custom != nil {
+		return c.Custom.Name
+	}
+	return c.Function.Name
 }
 
 func (w *toolWriter) mode(word string) (*chat.ToolChoice, error) {
 	switch word {
-	case "none", "auto":
+	case "none":
+		if w.d.AutoOnly { // what it does not see it does not call
+			w.out = nil
+			return nil, nil
+		}
+		return &chat.ToolChoice{Mode: word}, nil
+	case "auto":
 		return &chat.ToolChoice{Mode: word}, nil
 	case "required":
 		if w.d.Required == "" {
-			return nil, w.report.hint(w.o, "tool_choice", "the upstream chooses by itself")
+			return nil, w.report.change(w.o, "tool_choice", "not forced", "it chooses by itself")
 		}
 		return &chat.ToolChoice{Mode: w.d.Required}, nil
 	}
@@ -347,7 +441,7 @@ func (w *toolWriter) named(c *responses.ToolChoice, at string) (*chat.ToolChoice
 	if name == "" {
 		return nil, missing(at + ".name")
 	}
-	flat := flatName(c.Namespace, name)
+	flat := upstreamName(c.Namespace, name)
 	ref, ok := w.names.byFlat[flat]
 	if !ok {
 		return nil, invalid("invalid_value", at, "Invalid '%s': tool '%s' is not among the request's tools.", at, name)
@@ -375,25 +469,16 @@ func (w *toolWriter) allowed(c *responses.ToolChoice) (*chat.ToolChoice, error) 
 			return nil, err
 		}
 		list = append(list, *named)
-		if named.Custom != nil {
-			keep[named.Custom.Name] = true
-		} else {
-			keep[named.Function.Name] = true
-		}
+		keep[choiceName(named)] = true
 	}
 	mode := c.Mode
 	if mode == "" {
 		mode = "auto"
 	}
-	if w.d.AllowedTools {
+	if w.d.AllowedTools && len(list) > 0 {
 		return &chat.ToolChoice{Type: "allowed_tools", AllowedTools: &chat.AllowedTools{Mode: mode, Tools: list}}, nil
 	}
-	w.out = slices.DeleteFunc(w.out, func(t chat.Tool) bool {
-		if t.Custom != nil {
-			return !keep[t.Custom.Name]
-		}
-		return !keep[t.Function.Name]
-	})
+	w.narrow(keep)
 	if len(w.out) == 0 {
 		return nil, nil
 	}

@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -16,7 +15,7 @@ import (
 // finish falls back to decoding the whole, or to the bare text.
 type unwrapper struct {
 	raw   []byte // what has not been decoded yet
-	out   strings.Builder
+	out   []byte // what has been decoded of the last piece
 	state unwrapState
 }
 
@@ -31,24 +30,38 @@ const (
 
 const unwrapLead = `{"input":"`
 
-// feed takes a piece and returns what it adds to the input.
-func (u *unwrapper) feed(piece string) string {
+// maxUnwrapPrefix bounds the white space between its tokens.
+const maxUnwrapPrefix = 256
+
+// feed takes a piece and returns what it adds to the input, and whether the
+// arguments are of the form.
+func (u *unwrapper) feed(piece string) (input string, inside bool) {
+	switch u.state {
+	case unwrapDone:
+		return "", true
+	case unwrapOther:
+		return "", false
+	}
 	u.raw = append(u.raw, piece...)
 	if u.state == unwrapPrefix {
 		u.prefix()
 	}
 	if u.state != unwrapString {
-		return ""
+		return "", false
 	}
-	before := u.out.Len()
+	u.out = u.out[:0]
 	u.decode()
-	return u.out.String()[before:]
+	return string(u.out), true
 }
 
 // prefix skips the part before the string, in which white space may stand
 // anywhere between tokens.
 func (u *unwrapper) prefix() {
 	want := 0
+	if len(u.raw) > maxUnwrapPrefix {
+		u.state = unwrapOther
+		return
+	}
 	for i, c := range u.raw {
 		if want < len(unwrapLead) && c == unwrapLead[want] {
 			if want++; want == len(unwrapLead) {
@@ -88,7 +101,7 @@ func (u *unwrapper) decode() {
 				return
 			}
 			r, n := utf8.DecodeRune(b)
-			u.out.WriteRune(r)
+			u.out = utf8.AppendRune(u.out, r)
 			b = b[n:]
 		}
 	}
@@ -102,11 +115,11 @@ func (u *unwrapper) escape(b []byte) int {
 		return 0
 	}
 	if c, ok := simpleEscapes[b[1]]; ok {
-		u.out.WriteByte(c)
+		u.out = append(u.out, c)
 		return 2
 	}
 	if b[1] != 'u' {
-		u.out.WriteByte(b[1]) // not JSON; keep what it says
+		u.out = append(u.out, b[1]) // not JSON; keep what it says
 		return 2
 	}
 	first, ok := hex4(b[2:])
@@ -114,11 +127,11 @@ func (u *unwrapper) escape(b []byte) int {
 		return 0
 	}
 	if !ok {
-		u.out.WriteString(`\u`)
+		u.out = append(u.out, `\u`...)
 		return 2
 	}
 	if !utf16.IsSurrogate(first) {
-		u.out.WriteRune(first)
+		u.out = utf8.AppendRune(u.out, first)
 		return 6
 	}
 	if len(b) < 12 && (len(b) < 7 || b[6] == '\\') && (len(b) < 8 || b[7] == 'u') {
@@ -127,12 +140,12 @@ func (u *unwrapper) escape(b []byte) int {
 	if len(b) >= 12 && b[6] == '\\' && b[7] == 'u' {
 		if second, ok := hex4(b[8:]); ok {
 			if r := utf16.DecodeRune(first, second); r != utf8.RuneError {
-				u.out.WriteRune(r)
+				u.out = utf8.AppendRune(u.out, r)
 				return 12
 			}
 		}
 	}
-	u.out.WriteRune(utf8.RuneError)
+	u.out = utf8.AppendRune(u.out, utf8.RuneError)
 	return 6
 }
 
@@ -156,17 +169,17 @@ func hex4(b []byte) (rune, bool) {
 	return r, true
 }
 
-// finish returns the whole input, given all arguments, and what of it feed has
-// not given out.
-func (u *unwrapper) finish(arguments string) (input, rest string) {
+// rest is what of the input feed has not given out, at the end: all of it where
+// the arguments were not of the form.
+func (u *unwrapper) rest(arguments string) string {
 	if u.state == unwrapString || u.state == unwrapDone {
-		return u.out.String(), ""
+		return ""
 	}
 	var object struct {
 		Input *string `json:"input"`
 	}
 	if json.Unmarshal([]byte(arguments), &object, lenient) == nil && object.Input != nil {
-		return *object.Input, *object.Input
+		return *object.Input
 	}
-	return arguments, arguments
+	return arguments
 }

@@ -47,58 +47,60 @@ type Parser struct {
 	hasData bool
 	started bool // the byte order mark, if any, is behind us
 	skipLF  bool // the last byte was CR: an LF now belongs to it
+	failed  bool // an event was too large
 	// borrowed is data that still lies in the slice given to Feed. Most events
 	// have one data line in one network read, and are never copied.
 	borrowed []byte
 }
 
 // Feed parses b and calls fn once for each event that b completes. An error of
-// fn stops the parsing and is returned as it is.
+// fn stops the parsing and is returned as it is. Behind [ErrTooLarge] the stream
+// cannot be understood any more: Feed goes on returning it.
 func (p *Parser) Feed(b []byte, fn func(Event) error) error {
-	if len(b) == 0 {
-		return nil
+	if p.failed {
+		return ErrTooLarge
 	}
-	limit := p.MaxEvent
-	if limit <= 0 {
-		limit = DefaultMaxEvent
-	}
-	if p.skipLF {
+	if p.skipLF && len(b) > 0 {
 		p.skipLF = false
 		if b[0] == '\n' {
 			b = b[1:]
 		}
 	}
-	for len(b) > 0 {
-		end := lineEnd(b)
-		if end < 0 {
-			if len(p.line)+len(b) > limit {
-				return ErrTooLarge
-			}
-			p.line = append(p.line, b...)
+	limit := p.limit()
+	// The next LF is looked for once, not for each CR before it.
+	lf := -1
+	for at := 0; at < len(b); {
+		if lf < at {
+			lf = indexFrom(b, at, '\n')
+		}
+		end := lf
+		if cr := bytes.IndexByte(b[at:lf], '\r'); cr >= 0 {
+			end = at + cr
+		}
+		if len(p.line)+end-at > limit {
+			return p.fail()
+		}
+		if end == len(b) {
+			p.line = append(p.line, b[at:]...)
 			break
 		}
-		line := b[:end]
-		last := b[end]
-		b = b[end+1:]
-		if last == '\r' {
-			if len(b) == 0 {
+		line := b[at:end]
+		at = end + 1
+		if b[end] == '\r' {
+			if at == len(b) {
 				p.skipLF = true
-			} else if b[0] == '\n' {
-				b = b[1:]
+			} else if b[at] == '\n' {
+				at++
 			}
 		}
-		if len(p.line)+len(line) > limit {
-			return ErrTooLarge
-		}
 		if len(p.line) > 0 {
-			p.keep()
 			p.line = append(p.line, line...)
 			line = p.line
 		}
 		err := p.take(line, limit, fn)
 		if len(p.line) > 0 {
 			p.keep()
-			p.line = p.line[:0]
+			p.line = emptied(p.line)
 		}
 		if err != nil {
 			return err
@@ -112,31 +114,46 @@ func (p *Parser) Feed(b []byte, fn func(Event) error) error {
 // dispatched. (A browser would discard it; model servers that omit it exist,
 // and half an event is not valid JSON anyway.)
 func (p *Parser) Close(fn func(Event) error) error {
-	limit := p.MaxEvent
-	if limit <= 0 {
-		limit = DefaultMaxEvent
+	if p.failed {
+		return nil
 	}
 	if len(p.line) > 0 {
 		line := p.line
 		p.line = nil
-		if err := p.take(line, limit, fn); err != nil {
+		if err := p.take(line, p.limit(), fn); err != nil {
 			return err
 		}
 	}
 	return p.dispatch(fn)
 }
 
-// lineEnd is the index of the first CR or LF, or -1.
-func lineEnd(b []byte) int {
-	lf := bytes.IndexByte(b, '\n')
-	head := b
-	if lf >= 0 {
-		head = b[:lf]
+func (p *Parser) limit() int {
+	if p.MaxEvent <= 0 {
+		return DefaultMaxEvent
 	}
-	if cr := bytes.IndexByte(head, '\r'); cr >= 0 {
-		return cr
+	return p.MaxEvent
+}
+
+func (p *Parser) fail() error {
+	*p = Parser{MaxEvent: p.MaxEvent, failed: true}
+	return ErrTooLarge
+}
+
+// indexFrom is the index of the first c in b from at on, or the length of b.
+func indexFrom(b []byte, at int, c byte) int {
+	if i := bytes.IndexByte(b[at:], c); i >= 0 {
+		return at + i
 	}
-	return lf
+	return len(b)
+}
+
+// emptied is b for use again, unless one large event has made it so big that an
+// idle stream should not keep it.
+func emptied(b []byte) []byte {
+	if cap(b) > 64<<10 {
+		return nil
+	}
+	return b[:0]
 }
 
 var bom = []byte("\xef\xbb\xbf")
@@ -162,7 +179,7 @@ func (p *Parser) take(line []byte, limit int, fn func(Event) error) error {
 		}
 		p.keep()
 		if len(p.data)+1+len(value) > limit {
-			return ErrTooLarge
+			return p.fail()
 		}
 		p.data = append(append(p.data, '\n'), value...)
 	case "event":
@@ -190,9 +207,6 @@ func (p *Parser) dispatch(fn func(Event) error) error {
 	}
 	p.hasData, p.borrowed = false, nil
 	err := fn(e)
-	p.data, p.typ = p.data[:0], p.typ[:0]
-	if cap(p.data) > 1<<20 {
-		p.data = nil
-	}
+	p.data, p.typ = emptied(p.data), emptied(p.typ)
 	return err
 }

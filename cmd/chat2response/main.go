@@ -14,8 +14,8 @@ import (
 )
 
 func main() {
-	// A flag is not a Caddy command: it is for our own, which is the default.
-	if len(os.Args) > 1 && os.Args[1] == "--demo" {
+	// What is not a command of Caddy's is one of ours.
+	if len(os.Args) > 1 && (os.Args[1] == "--demo" || os.Args[1] == "keys") {
 		os.Args = append([]string{os.Args[0], "chat2response"}, os.Args[1:]...)
 	}
 	caddycmd.Main()

@@ -235,4 +235,5 @@ type WebSearchOptions struct {
 type UserLocation struct {
 	Type        string         `json:"type,omitzero"`
 	Approximate jsontext.Value `json:"approximate,omitzero"`
+	Unknown     jsontext.Value `json:",embed"`
 }

@@ -14,8 +14,12 @@ type Stop []string
 
 // UnmarshalJSONFrom reads a string, a list, or null.
 func (s *Stop) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	if dec.PeekKind() != '"' {
+	switch k := dec.PeekKind(); k {
+	case '"':
+	case '[', 'n', 0:
 		return json.UnmarshalDecode(dec, (*[]string)(s))
+	default:
+		return fmt.Errorf("expected a string or an array of strings, but got %s instead", union.Kind(k))
 	}
 	var one string
 	if err := json.UnmarshalDecode(dec, &one); err != nil {
@@ -84,7 +88,7 @@ func (c *ToolChoice) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	switch k := dec.PeekKind(); k {
 	case '"':
 		return json.UnmarshalDecode(dec, &c.Mode)
-	case '{':
+	case '{', 0:
 		type object ToolChoice
 		return json.UnmarshalDecode(dec, (*object)(c))
 	default:
@@ -116,6 +120,21 @@ func (m *FunctionMode) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	type object FunctionMode
 	return json.UnmarshalDecode(dec, (*object)(m))
+}
+
+// MarshalJSONTo writes the part. A text part has its text even where it is empty:
+// servers demand the member.
+func (p Part) MarshalJSONTo(enc *jsontext.Encoder) error {
+	type object Part
+	if p.Type != "text" || p.Text != "" {
+		return json.MarshalEncode(enc, object(p))
+	}
+	type withText struct {
+		Type string `json:"type"`
+		Text string `json:"text"`
+		object
+	}
+	return json.MarshalEncode(enc, withText{Type: p.Type, object: object(p)})
 }
 
 // MarshalJSONTo writes the message, with content null where NullContent says so.

@@ -165,7 +165,7 @@ func (e *Event) Append(b []byte) ([]byte, error) {
 			return
 		}
 		b = append(append(append(b, ',', '"'), name...), '"', ':')
-		b, err = jsontext.AppendQuote(b, s)
+		b, _ = jsontext.AppendQuote(b, s) // its only error is invalid UTF-8, which it has replaced
 	}
 	num := func(m member, name string, n int) {
 		if has&m == 0 {
@@ -211,15 +211,26 @@ func (e *Event) Append(b []byte) ([]byte, error) {
 	return append(b, '}'), err
 }
 
+// appendRaw appends an event of a type that has no entry in members. Whatever the
+// layout of the original, the result is one line.
 func (e *Event) appendRaw(b []byte) ([]byte, error) {
 	var ev struct {
+		Type           string         `json:"type"`
 		SequenceNumber int64          `json:"sequence_number"`
+		ItemID         *string        `json:"item_id,omitzero"`
+		OutputIndex    *int           `json:"output_index,omitzero"`
 		Rest           jsontext.Value `json:",embed"`
 	}
-	if err := json.Unmarshal(e.Raw, &ev); err != nil {
+	if err := json.Unmarshal(e.Raw, &ev, marshalOptions); err != nil {
 		return b, err
 	}
-	ev.SequenceNumber = e.SequenceNumber
+	ev.Type, ev.SequenceNumber = e.Type, e.SequenceNumber
+	if ev.ItemID != nil {
+		ev.ItemID = &e.ItemID
+	}
+	if ev.OutputIndex != nil {
+		ev.OutputIndex = &e.OutputIndex
+	}
 	return appendJSON(b, &ev)
 }
 

@@ -138,7 +138,7 @@ func (i *Item) Kind() string {
 		return i.Type
 	case i.Role != "":
 		return "message"
-	case i.ID != "":
+	case i.ID != "" && i.CallID == "" && i.Content.IsZero():
 		return "item_reference"
 	}
 	return ""

@@ -23,7 +23,7 @@ func (in *Input) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			*in = Input{{Type: "message", Role: "user", Content: Text(s)}}
 		}
 		return nil
-	case '[', 'n':
+	case '[', 'n', 0: // 0: a syntax error, which reading reports better
 		return json.UnmarshalDecode(dec, (*[]Item)(in))
 	default:
 		return fmt.Errorf("expected a string or an array of input items, but got %s instead", union.Kind(k))
@@ -44,6 +44,22 @@ func (c *Conversation) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	type object Conversation
 	return json.UnmarshalDecode(dec, (*object)(c))
+}
+
+// MarshalJSONTo writes the tool. A namespace has a description even where it is
+// empty: it is required there.
+func (t Tool) MarshalJSONTo(enc *jsontext.Encoder) error {
+	type object Tool
+	if t.Type != "namespace" || t.Description != "" {
+		return json.MarshalEncode(enc, object(t))
+	}
+	type withDescription struct {
+		Type        string `json:"type"`
+		Name        string `json:"name"`
+		Description string `json:"description"`
+		object
+	}
+	return json.MarshalEncode(enc, withDescription{Type: t.Type, Name: t.Name, object: object(t)})
 }
 
 // ToolChoice is a mode (none, auto, required), a tool, or a list of allowed
@@ -76,7 +92,7 @@ func (c *ToolChoice) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	switch k := dec.PeekKind(); k {
 	case '"':
 		return json.UnmarshalDecode(dec, &c.Word)
-	case '{':
+	case '{', 0:
 		type object ToolChoice
 		return json.UnmarshalDecode(dec, (*object)(c))
 	default:

@@ -1,0 +1,273 @@
+package convert
+
+import (
+	"strings"
+
+	"github.com/labiium/chat2response/convert/responses"
+)
+
+// seenItem is an item of the upstream's stream.
+type seenItem struct {
+	id string // the upstream's
+	// rung is nil for a call that was announced without a name: Ollama does so, and
+	// a client cannot be told the name later.
+	rung *rung
+}
+
+// find is the item of an event: by its id, else by its place; Ollama gives all
+// parallel calls the same place.
+func (s *responsesStream) find(id string, place int) *seenItem {
+	if id != "" {
+		if s.last != nil && s.last.id == id {
+			return s.last
+		}
+		if it := s.byID[id]; it != nil {
+			s.last = it
+			return it
+		}
+	}
+	return s.byPlace[place]
+}
+
+func (s *responsesStream) enter(item *responses.Item, place int, r *rung) *seenItem {
+	it := &seenItem{id: item.ID, rung: r}
+	if item.ID != "" {
+		s.byID[item.ID] = it
+	}
+	s.byPlace[place] = it
+	s.last = it
+	return it
+}
+
+func isCall(typ string) bool { return typ == "function_call" || typ == "custom_tool_call" }
+
+func (s *responsesStream) itemAdded(item *responses.Item, place int) error {
+	if !typed(item) {
+		return nil
+	}
+	if known := s.byID[item.ID]; known != nil && item.ID != "" && (known.rung == nil || !known.rung.done) {
+		return nil // announced twice
+	}
+	it := s.enter(item, place, nil)
+	if isCall(item.Type) && item.Name == "" {
+		return nil
+	}
+	var err error
+	it.rung, err = s.l.open(item)
+	return err
+}
+
+// typed tells whether an item has a type, which messages may leave out.
+func typed(item *responses.Item) bool {
+	if item != nil && item.Type == "" && item.Role != "" {
+		item.Type = "message"
+	}
+	return item != nil && item.Type != ""
+}
+
+func (s *responsesStream) itemDone(item *responses.Item, place int) error {
+	if !typed(item) {
+		return nil
+	}
+	it := s.byID[item.ID]
+	if it == nil { // an id that changes, or none
+		if at := s.byPlace[place]; at != nil && (at.rung == nil || !at.rung.done && at.rung.item.Type == item.Type) {
+			it = at
+		}
+	}
+	if it == nil {
+		it = s.enter(item, place, nil)
+	}
+	return s.finish(it, item, doneStatus(item.Status))
+}
+
+// finish ends an item, announcing it first if it was not.
+func (s *responsesStream) finish(it *seenItem, item *responses.Item, status string) error {
+	if it.rung == nil {
+		r, err := s.l.open(item)
+		if err != nil {
+			return err
+		}
+		it.rung = r
+	}
+	return s.l.finish(it.rung, item, status)
+}
+
+// itemOf are the types of items that an event which comes unannounced must be of.
+var itemOf = map[string]string{
+	responses.EventTextDelta: "message", responses.EventTextDone: "message", responses.EventRefusalDelta: "message", responses.EventRefusalDone: "message",
+	responses.EventAnnotationAdded: "message",
+	responses.EventSummaryDelta:    "reasoning", responses.EventSummaryDone: "reasoning", responses.EventSummaryPartAdded: "reasoning",
+	responses.EventReasoningDelta: "reasoning", responses.EventReasoningDone: "reasoning",
+	responses.EventOpenReasoningDelta: "reasoning", responses.EventOpenReasoningDone: "reasoning",
+}
+
+// partOf are the types of the parts that events are about.
+var partOf = map[string]string{
+	responses.EventTextDelta: "output_text", responses.EventTextDone: "output_text", responses.EventAnnotationAdded: "output_text",
+	responses.EventRefusalDelta: "refusal", responses.EventRefusalDone: "refusal",
+	responses.EventReasoningDelta: "reasoning_text", responses.EventReasoningDone: "reasoning_text",
+	responses.EventOpenReasoningDelta: "reasoning_text", responses.EventOpenReasoningDone: "reasoning_text",
+	responses.EventSummaryDelta: "summary_text", responses.EventSummaryDone: "summary_text",
+	responses.EventSummaryPartAdded: "summary_text", responses.EventSummaryPartDone: "summary_text",
+}
+
+// inItem takes an event that tells of an item.
+func (s *responsesStream) inItem(raw []byte) error {
+	e := &s.ev
+	it := s.find(e.ItemID, e.OutputIndex)
+	if !responses.Known(e.Type) {
+		return s.pass(it, raw)
+	}
+	want := itemOf[e.Type]
+	if want == "" && e.Part != nil && e.Type == responses.EventPartAdded {
+		want = "message"
+		if e.Part.Type == "reasoning_text" {
+			want = "reasoning"
+		}
+	}
+	if want != "" && (it == nil || it.rung == nil || it.rung.item.Type != want || it.rung.done) {
+		if it != nil && it.rung != nil && it.id == e.ItemID && (e.ItemID != "" || it.rung.item.Type == want) {
+			return nil // of another kind of item, or of one that is done
+		}
+		r, err := s.l.open(&responses.Item{Type: want, ID: e.ItemID})
+		if err != nil {
+			return err
+		}
+		it = s.enter(&responses.Item{ID: e.ItemID}, e.OutputIndex, r)
+	}
+	if it == nil || it.rung == nil || it.rung.done {
+		return nil // of a call whose name is still to come: its item will have all
+	}
+	switch e.Type {
+	case responses.EventArgumentsDelta, responses.EventInputDelta:
+		if isCall(it.rung.item.Type) {
+			return s.l.arguments(it.rung, e.Delta)
+		}
+		return nil
+	case responses.EventArgumentsDone, responses.EventInputDone:
+		args := e.Arguments
+		if it.rung.item.Type == "custom_tool_call" {
+			args = e.Input
+		}
+		// None at all is {} in the end, unless the answer breaks off.
+		if isCall(it.rung.item.Type) && args != "" {
+			return s.l.endArguments(it.rung, args)
+		}
+		return nil
+	}
+	return s.inPart(it.rung)
+}
+
+// inPart takes an event that tells of a part of an item.
+func (s *responsesStream) inPart(r *rung) error {
+	e := &s.ev
+	typ, at := partOf[e.Type], e.ContentIndex
+	if typ == "" {
+		if e.Part == nil {
+			return nil
+		}
+		typ = e.Part.Type
+		if typ == "" || typ == "text" {
+			typ = textTypes[r.item.Type]
+		}
+	}
+	list := r.parts
+	if typ == "summary_text" {
+		if r.item.Type != "reasoning" {
+			return nil
+		}
+		at, list = e.SummaryIndex, r.summary
+	}
+	p := partAt(list, at, typ)
+	if p == nil {
+		if textTypes[r.item.Type] == "" || e.Part == nil && (e.Type == responses.EventPartDone || e.Type == responses.EventSummaryPartDone) {
+			return nil
+		}
+		var err error
+		opening := responses.Part{Type: typ}
+		if e.Part != nil && partKinds[typ] == nil {
+			opening = *e.Part
+		}
+		if p, err = s.l.openPart(r, opening); err != nil {
+			return err
+		}
+		p.at = at
+	}
+	switch e.Type {
+	case responses.EventTextDelta:
+		return s.l.say(r, p, e.Delta, e.Logprobs)
+	case responses.EventRefusalDelta, responses.EventSummaryDelta, responses.EventReasoningDelta, responses.EventOpenReasoningDelta:
+		return s.l.say(r, p, e.Delta, nil)
+	case responses.EventAnnotationAdded:
+		if e.Annotation != nil {
+			return s.l.annotate(r, p, e.Annotation)
+		}
+	case responses.EventTextDone, responses.EventRefusalDone, responses.EventSummaryDone, responses.EventReasoningDone, responses.EventOpenReasoningDone:
+		whole := responses.Part{Type: typ, Text: &e.Text, Logprobs: e.Logprobs}
+		if typ == "refusal" {
+			whole.Text = &e.Refusal
+		}
+		if err := s.l.complete(r, p, &whole); err != nil {
+			return err
+		}
+		return s.l.endText(r, p)
+	case responses.EventPartDone, responses.EventSummaryPartDone:
+		if e.Part != nil {
+			e.Part.Type = typ
+		}
+		return s.l.closePart(r, p, e.Part)
+	}
+	return nil
+}
+
+// partAt is the last part of a type that the upstream has at a place.
+func partAt(list []*rungPart, at int, typ string) *rungPart {
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].at == at && list[i].part.Type == typ {
+			return list[i]
+		}
+	}
+	return nil
+}
+
+// hostedItem is the type of the item that an event of a hosted tool is of.
+func hostedItem(event string) string {
+	family, _, _ := strings.Cut(event, ".")
+	if family == "compaction" {
+		return family
+	}
+	if at := strings.Index(family, "_call"); at > 0 {
+		return family[:at+len("_call")]
+	}
+	if family == "mcp_list_tools" {
+		return family
+	}
+	return ""
+}
+
+// pass hands on an event of a type that this program does not know the members
+// of: what a hosted tool does, or something newer. Types that are not OpenAI's,
+// such as ping, make the client of the npm package throw.
+func (s *responsesStream) pass(it *seenItem, raw []byte) error {
+	e := &s.ev
+	name, ours := strings.CutPrefix(e.Type, "response.")
+	if !ours || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") != "" || name == "" {
+		return nil
+	}
+	if typ := hostedItem(name); typ != "" && (it == nil || it.rung == nil || it.id != e.ItemID && it.rung.item.Type != typ) {
+		r, err := s.l.open(&responses.Item{Type: typ, ID: e.ItemID, Status: responses.InProgress})
+		if err != nil {
+			return err
+		}
+		it = s.enter(&responses.Item{ID: e.ItemID}, e.OutputIndex, r)
+	}
+	if it != nil && it.rung != nil && it.rung.done {
+		return nil
+	}
+	e.Raw = raw
+	if it != nil && it.rung != nil {
+		e.ItemID, e.OutputIndex = it.rung.item.ID, it.rung.index
+	}
+	return s.l.emit(e)
+}
