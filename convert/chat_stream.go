@@ -30,6 +30,7 @@ type chatStream struct {
 	l     ladder
 	resp  responses.Response
 	chunk chat.Answer // the one that is read: it is used again
+	plain pattern     // of chunks with nothing but text
 
 	text  *rung     // the open message, if any
 	part  *rungPart // its open part, if any
@@ -75,9 +76,18 @@ func (s *chatStream) Event(e sse.Event) error {
 	if string(e.Data) == "[DONE]" {
 		return s.end(true)
 	}
+	if text, ok := s.plain.text(e.Data); ok && len(e.Type) == 0 {
+		if text == "" {
+			return nil
+		}
+		return s.say(text, nil)
+	}
 	s.chunk = chat.Answer{Choices: s.chunk.Choices[:0]}
 	err := json.Unmarshal(e.Data, &s.chunk, lenient)
 	if err == nil && string(e.Type) != "error" && !truthy(s.chunk.Error) && s.chunk.Object != "error" {
+		if plainText(&s.chunk) {
+			s.plain.learn(e.Data, "content")
+		}
 		return s.take(&s.chunk)
 	}
 	if failure := streamError(e, ""); failure != nil {

@@ -109,9 +109,9 @@ var generic = Dialect{
 	ReasoningItem: "encrypted", MinTokens: 16, Moderation: true, // as a Responses upstream it is likely OpenAI's
 }
 
-// template is a server of open models, which renders the messages through the
+// openModel is a server of open models, which renders the messages through the
 // model's chat template.
-var template = Dialect{
+var openModel = Dialect{
 	MaxTokens: "max_tokens", OneSystem: true, Required: "required", Strict: true, JoinText: true,
 	Reasoning: "reasoning_content", ReasoningItem: "content",
 }
@@ -142,7 +142,7 @@ func dialects() map[string]*Dialect {
 			})
 		}),
 		// vLLM renamed reasoning_content to reasoning; it reads both.
-		variant("vllm", template, func(d *Dialect) {
+		variant("vllm", openModel, func(d *Dialect) {
 			d.Reasoning, d.JoinText = "reasoning", false
 			d.Efforts = []string{"none", "low", "medium", "high"}
 			// https://docs.vllm.ai/en/latest/api/vllm/entrypoints/openai/responses/protocol/
@@ -152,15 +152,15 @@ func dialects() map[string]*Dialect {
 				"priority", "cache_salt", "vllm_xargs",
 			}
 		}),
-		variant("sglang", template, nil),
-		variant("llama.cpp", template, nil),
-		variant("ollama", template, func(d *Dialect) {
+		variant("sglang", openModel, nil),
+		variant("llama.cpp", openModel, nil),
+		variant("ollama", openModel, func(d *Dialect) {
 			d.Reasoning, d.JoinText = "reasoning", false
 			d.ReasoningItem = "summary"
 			d.Efforts = []string{"none", "low", "medium", "high"}
 		}),
-		variant("lmstudio", template, nil),
-		variant("deepseek", template, func(d *Dialect) {
+		variant("lmstudio", openModel, nil),
+		variant("deepseek", openModel, func(d *Dialect) {
 			d.OneSystem, d.ReasoningAlways = false, true
 		}),
 		variant("groq", generic, func(d *Dialect) {
@@ -190,10 +190,10 @@ func dialects() map[string]*Dialect {
 			d.Efforts = []string{"none", "high"}
 			d.NoUsage = true
 		}),
-		variant("kimi", template, func(d *Dialect) {
+		variant("kimi", openModel, func(d *Dialect) {
 			d.OneSystem, d.NoSampling = false, true
 		}),
-		variant("glm", template, func(d *Dialect) {
+		variant("glm", openModel, func(d *Dialect) {
 			d.OneSystem, d.Strict, d.NoUsage, d.NoPenalties, d.AutoOnly, d.Required = false, false, true, true, true, ""
 		}),
 	}

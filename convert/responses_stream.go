@@ -54,6 +54,9 @@ func (s *responsesStream) Event(e sse.Event) error {
 	if string(e.Data) == "[DONE]" {
 		return s.Close(nil)
 	}
+	if scanDelta(e.Data, &s.ev) {
+		return s.take(e.Data)
+	}
 	s.ev = responses.Event{}
 	err := json.Unmarshal(e.Data, &s.ev, lenient)
 	if s.ev.Type == "" {

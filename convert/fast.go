@@ -1,0 +1,193 @@
+package convert
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/labiium/chat2response/convert/chat"
+	"github.com/labiium/chat2response/convert/responses"
+)
+
+// Nearly all events of a stream differ from the one before only in a few
+// characters of text. What is here recognises them without decoding them; for
+// anything else it says no, and the decoder has its turn.
+
+// pattern is a chunk of a Chat stream without its text. A chunk that begins and
+// ends in the same bytes, with a JSON string between, is the same chunk with
+// another text.
+type pattern struct {
+	head, tail []byte // up to the opening quote, and from the closing one on
+	buf        []byte
+}
+
+// text is the text of a chunk that fits.
+func (t *pattern) text(data []byte) (string, bool) {
+	text := len(data) - len(t.tail)
+	if len(t.head) == 0 || text < len(t.head) || !bytes.Equal(data[:len(t.head)], t.head) || !bytes.Equal(data[text:], t.tail) {
+		return "", false
+	}
+	raw := data[len(t.head):text]
+	if bytes.IndexByte(raw, '\\') < 0 && bytes.IndexByte(raw, '"') < 0 {
+		return string(raw), true
+	}
+	// With its quotes, which are the last byte of head and the first of tail.
+	var err error
+	if t.buf, err = jsontext.AppendUnquote(t.buf[:0], data[len(t.head)-1:text+1]); err != nil {
+		return "", false
+	}
+	return string(t.buf), true
+}
+
+// learn makes the pattern of a chunk whose only content is the string member
+// name. The name must stand in the chunk once.
+func (t *pattern) learn(data []byte, name string) {
+	t.head, t.tail = t.head[:0], t.tail[:0]
+	key := `"` + name + `"`
+	at := bytes.Index(data, []byte(key))
+	if at < 0 || bytes.Contains(data[at+len(key):], []byte(key)) {
+		return
+	}
+	at += len(key)
+	for at < len(data) && (data[at] == ' ' || data[at] == ':') {
+		at++
+	}
+	if at == len(data) || data[at] != '"' {
+		return
+	}
+	end := stringEnd(data[at+1:])
+	if end < 0 {
+		return
+	}
+	t.head = append(t.head, data[:at+1]...)
+	t.tail = append(t.tail, data[at+1+end:]...)
+}
+
+// plainText tells of a chunk that holds a piece of text and nothing else.
+func plainText(a *chat.Answer) bool {
+	if len(a.Choices) != 1 || !a.Usage.IsZero() || a.XGroq != nil || a.Error != nil || a.Object == "error" {
+		return false
+	}
+	c := &a.Choices[0]
+	if c.Index != 0 || c.Message != nil || c.FinishReason != "" || !c.Logprobs.IsZero() || !c.Usage.IsZero() || c.Delta == nil {
+		return false
+	}
+	d := c.Delta
+	return d.Content.IsText() && d.Content.Text != "" && d.Refusal == "" && d.ReasoningContent.IsZero() && d.Reasoning.IsZero() &&
+		d.ReasoningDetails == nil && d.ToolCalls == nil && d.FunctionCall == nil && d.Annotations == nil && d.Audio == nil
+}
+
+// deltaTypes are the events that scanDelta reads.
+var deltaTypes = []string{
+	responses.EventTextDelta, responses.EventArgumentsDelta, responses.EventSummaryDelta,
+	responses.EventReasoningDelta, responses.EventInputDelta, responses.EventRefusalDelta,
+}
+
+// scanDelta reads a delta event of a Responses stream that has no members but
+// those of its type, and no log probabilities. e keeps its ItemID where it is the
+// same.
+func scanDelta(b []byte, e *responses.Event) bool {
+	itemID := e.ItemID
+	*e = responses.Event{}
+	delta := false
+	if len(b) < 2 || b[0] != '{' {
+		return false
+	}
+	b = b[1:]
+	for {
+		name, rest, ok := plainString(b)
+		if !ok || len(rest) == 0 || rest[0] != ':' {
+			return false
+		}
+		b = rest[1:]
+		switch string(name) {
+		case "type":
+			var typ []byte
+			if typ, b, ok = plainString(b); !ok {
+				return false
+			}
+			for _, t := range deltaTypes {
+				if string(typ) == t {
+					e.Type = t
+				}
+			}
+		case "item_id":
+			var id []byte
+			if id, b, ok = plainString(b); !ok {
+				return false
+			}
+			if string(id) != itemID {
+				itemID = string(id)
+			}
+			e.ItemID = itemID
+		case "delta":
+			if len(b) == 0 || b[0] != '"' {
+				return false
+			}
+			end := stringEnd(b[1:])
+			if end < 0 {
+				return false
+			}
+			raw := b[1 : 1+end]
+			if bytes.IndexByte(raw, '\\') < 0 {
+				e.Delta = string(raw)
+			} else {
+				text, err := jsontext.AppendUnquote(nil, b[:end+2])
+				if err != nil {
+					return false
+				}
+				e.Delta = string(text)
+			}
+			b, delta = b[end+2:], true
+		case "obfuscation":
+			if _, b, ok = plainString(b); !ok {
+				return false
+			}
+		case "logprobs":
+			if b, ok = bytes.CutPrefix(b, []byte("[]")); !ok {
+				return false
+			}
+		case "sequence_number", "output_index", "content_index", "summary_index":
+			n := 0
+			for n < len(b) && b[n] >= '0' && b[n] <= '9' {
+				n++
+			}
+			v, err := strconv.Atoi(string(b[:n]))
+			if err != nil {
+				return false
+			}
+			b = b[n:]
+			switch string(name) {
+			case "output_index":
+				e.OutputIndex = v
+			case "content_index":
+				e.ContentIndex = v
+			case "summary_index":
+				e.SummaryIndex = v
+			}
+		default:
+			return false
+		}
+		switch {
+		case len(b) == 1 && b[0] == '}':
+			return e.Type != "" && delta
+		case len(b) > 1 && b[0] == ',':
+			b = b[1:]
+		default:
+			return false
+		}
+	}
+}
+
+// plainString reads a JSON string without escapes.
+func plainString(b []byte) (s, rest []byte, ok bool) {
+	if len(b) == 0 || b[0] != '"' {
+		return nil, nil, false
+	}
+	end := bytes.IndexByte(b[1:], '"')
+	if end < 0 || bytes.IndexByte(b[1:1+end], '\\') >= 0 {
+		return nil, nil, false
+	}
+	return b[1 : 1+end], b[end+2:], true
+}
