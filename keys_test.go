@@ -289,6 +289,8 @@ func TestKeysPolicy(t *testing.T) {
 // A place is free again when the stream has ended, not when its header was sent.
 func TestKeysParallel(t *testing.T) {
 	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free)
 	addr := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprint(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n")
@@ -311,7 +313,7 @@ func TestKeysParallel(t *testing.T) {
 	if a := g.post("/v1/responses", body, bearer...); a.status != http.StatusTooManyRequests {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	close(release)
+	free()
 	for range first.events {
 	}
 	if a := g.post("/v1/responses", body, bearer...); a.status != http.StatusOK {
@@ -322,6 +324,8 @@ func TestKeysParallel(t *testing.T) {
 // A reload loses neither keys nor places, and a stream outlives its key store.
 func TestKeysReload(t *testing.T) {
 	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(free)
 	addr := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		fmt.Fprint(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n")
@@ -344,7 +348,7 @@ func TestKeysReload(t *testing.T) {
 		t.Errorf("after the reload the key's place was free: %d %s", a.status, a.body)
 	}
 	g.load(site("")) // no keys any more: the old stream is the last user of the store
-	close(release)
+	free()
 	last := event{}
 	for e := range first.events {
 		if e.data != "" {

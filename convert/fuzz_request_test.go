@@ -187,6 +187,9 @@ func FuzzModelOf(f *testing.F) {
 // than a second, or, where the machine is busy, not much more than four times what
 // a quarter of it takes at the same time.
 func TestLargeRequests(t *testing.T) {
+	if convert.RaceDetector {
+		t.Skip("the race detector sees nothing here, and takes minutes")
+	}
 	share := 1
 	many := func(n int, f string) string {
 		var b strings.Builder

@@ -1,8 +1,3 @@
-//go:build rapid
-
-// Needs pgregory.net/rapid, which go.mod does not require yet: `go get
-// pgregory.net/rapid@v1.3.0`, and this constraint goes.
-
 package convert_test
 
 import (

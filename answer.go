@@ -1,0 +1,203 @@
+package chat2response
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labiium/chat2response/convert"
+	"github.com/labiium/chat2response/convert/responses"
+	"github.com/labiium/chat2response/sse"
+)
+
+// paths are where an upstream of each API takes requests, below its base.
+var paths = map[convert.API]string{convert.Chat: "/chat/completions", convert.Responses: "/responses"}
+
+// answer calls the upstream and translates its answer.
+func (x *exchange) answer() error {
+	ctx, cancel := context.WithCancel(x.r.Context())
+	defer cancel()
+	x.cancel = cancel
+	x.stream = x.req.Stream()
+	x.out = sse.NewWriter(startWriter{x}, http.NewResponseController(x.w).Flush)
+	x.write = x.req.Writer(x.out)
+	x.resp = &responder{x: x, header: http.Header{}}
+	defer x.resp.stop() // also when the upstream's handler panics: a timer must not write any more
+
+	r := x.up.translated(ctx, x.r, paths[x.up.Mode], x.turn.Body, x.stream)
+	aborted, err := x.call(r)
+	var cause *convert.Error
+	if aborted || err != nil {
+		cause = broken
+	}
+	ended := x.resp.finish(cause)
+	switch {
+	case !ended && (x.gone || x.r.Context().Err() != nil):
+		x.outcome = "client_gone"
+		if !x.begun {
+			x.w.WriteHeader(statusClientGone) // for the access log
+		}
+		return nil
+	case x.resp.streaming:
+		return x.streamed()
+	case err != nil:
+		return x.caddyError(err)
+	case x.resp.refused != nil:
+		x.outcome = "upstream_error"
+		return x.resp.refused
+	case aborted:
+		x.outcome = "upstream_cut"
+		return broken
+	}
+	return x.whole()
+}
+
+// statusClientGone is what Caddy's reverse_proxy logs, after nginx.
+const statusClientGone = 499
+
+// call hands the request to the upstream's handler. reverse_proxy panics with
+// ErrAbortHandler when an answer breaks off in the middle: that is how it tells.
+func (x *exchange) call(r *http.Request) (aborted bool, err error) {
+	defer func() {
+		switch e := recover(); e {
+		case nil:
+		case http.ErrAbortHandler:
+			aborted = true
+		default:
+			x.outcome = "panicked"
+			panic(e)
+		}
+	}()
+	err = x.up.serve(x.resp, r, x.next)
+	return false, err
+}
+
+// streamed ends an answer whose upstream streamed.
+func (x *exchange) streamed() error {
+	switch {
+	case x.failure != nil && !x.begun:
+		return x.failure
+	case x.failure != nil:
+		x.logFailure(x.failure)
+		return nil
+	case x.stream:
+		return nil
+	}
+	return x.writeWhole(x.last)
+}
+
+// whole translates an answer that came in one piece.
+func (x *exchange) whole() error {
+	w := x.resp
+	switch {
+	case w.status == 0:
+		x.outcome = "upstream_error"
+		return &convert.Error{
+			Status: http.StatusBadGateway, Type: "server_error", Code: "upstream_unavailable",
+			Message: "No upstream answered: this gateway names none, and the handler behind it did nothing.",
+		}
+	case w.status >= 400:
+		x.outcome = "upstream_" + strconv.Itoa(w.status/100) + "xx"
+		e := convert.ReadError(w.status, w.body)
+		e.Param = x.req.Param(e.Param, x.up.Mode)
+		return e
+	case w.status < 200 || w.status >= 300:
+		x.outcome = "upstream_error"
+		return &convert.Error{
+			Status: http.StatusBadGateway, Type: "server_error", Code: "bad_upstream_answer",
+			Message: "The upstream answered " + strconv.Itoa(w.status) + ", which is not an answer of its API. Is its address, with the path, right?",
+		}
+	}
+	resp, err := x.turn.Answer(w.body)
+	if err != nil {
+		x.outcome = "upstream_error"
+		return err
+	}
+	if !x.stream {
+		return x.writeWhole(resp)
+	}
+	if err := convert.Replay(resp, x.emit); err != nil {
+		return nil // the client has gone
+	}
+	x.out.Send()
+	return nil
+}
+
+// writeWhole sends the client its answer in one piece.
+func (x *exchange) writeWhole(resp *responses.Response) error {
+	x.last = resp
+	x.outcome = outcomeOf(resp.Status)
+	body, err := x.req.Write(resp)
+	if err != nil {
+		return err
+	}
+	x.warn()
+	x.w.Header().Set("Content-Type", "application/json")
+	x.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	x.w.WriteHeader(http.StatusOK)
+	x.w.Write(body)
+	return nil
+}
+
+// emit takes the events of the answer, in order.
+func (x *exchange) emit(e *responses.Event) error {
+	if responses.Terminal(e.Type) {
+		x.ended = true
+		x.last = e.Response
+		x.outcome = outcomeOf(e.Response.Status)
+		if e.Type == responses.EventFailed {
+			x.failure = convert.FailedError(e.Response)
+			x.failure.Message = redact(x.failure.Message)
+			if e.Response.Error != nil {
+				e.Response.Error.Message = x.failure.Message
+			}
+			if !x.begun {
+				return nil // it can still be an HTTP status
+			}
+		}
+	}
+	if !x.stream {
+		return nil
+	}
+	return x.write(e)
+}
+
+// send sends what has been emitted; not before a failure that can still be an
+// HTTP status.
+func (x *exchange) send() error {
+	if x.failure != nil && !x.begun {
+		return nil
+	}
+	return x.out.Send()
+}
+
+// outcomeOf bounds what an upstream can put into the metrics.
+func outcomeOf(status string) string {
+	switch status {
+	case responses.Completed, responses.Incomplete, responses.Failed, responses.Cancelled:
+		return status
+	}
+	return "other"
+}
+
+// startWriter is the client's ResponseWriter; it sends the header of a stream
+// before the first event.
+type startWriter struct{ x *exchange }
+
+func (s startWriter) Write(b []byte) (int, error) {
+	x := s.x
+	if !x.begun {
+		x.begun = true
+		x.warn()
+		header := x.w.Header()
+		header.Set("Content-Type", "text/event-stream")
+		header.Set("Cache-Control", "no-cache")
+		header.Set("X-Accel-Buffering", "no") // nginx in front
+		x.w.WriteHeader(http.StatusOK)
+	}
+	x.resp.sent = time.Now()
+	n, err := x.w.Write(b)
+	x.gone = x.gone || err != nil
+	return n, err
+}
