@@ -1,0 +1,74 @@
+package chat2response
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+var fences = regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
+
+// Every Caddyfile in the documentation and among the examples is valid.
+func TestDocumentedCaddyfiles(t *testing.T) {
+	t.Setenv("OPENAI_API_KEY", "sk-for-the-test")
+	t.Setenv("CHAT2RESPONSE_ADMIN_TOKEN", "a token for the documentation's test")
+	found := map[string][]string{}
+	for _, pattern := range []string{"README.md", "docs/*.md"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			for _, m := range fences.FindAllStringSubmatch(readFile(t, file), -1) {
+				found[file] = append(found[file], m[1])
+			}
+		}
+	}
+	files, _ := filepath.Glob("examples/*.Caddyfile")
+	for _, file := range files {
+		found[file] = []string{readFile(t, file)}
+	}
+	if len(found) < 8 {
+		t.Errorf("only %d files have Caddyfiles", len(found))
+	}
+	for file, list := range found {
+		for _, source := range list {
+			config, _, err := tryAdapt(source)
+			if err != nil {
+				t.Errorf("%s: %v\n%s", file, err, source)
+				continue
+			}
+			var c caddy.Config
+			if err := json.Unmarshal(config, &c); err != nil {
+				t.Fatal(err)
+			}
+			// Automatic HTTPS would look for certificates; what is checked is ours.
+			c.AppsRaw = caddy.ModuleMap{"http": c.AppsRaw["http"]}
+			if err := caddy.Validate(&c); err != nil {
+				t.Errorf("%s: %v\n%s", file, err, source)
+			}
+		}
+	}
+}
+
+// The README's tables of what is not carried over are those that the code is held
+// to.
+func TestDocumentedLosses(t *testing.T) {
+	readme := readFile(t, "README.md")
+	for _, row := range strings.Split(readFile(t, filepath.Join("convert", "testdata", "losses.md")), "\n") {
+		if strings.HasPrefix(row, "| `") && !strings.Contains(readme, row+"\n") {
+			t.Errorf("the README does not have: %s", row)
+		}
+	}
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
