@@ -20,7 +20,8 @@ const divider = "----------\n"
 // TestAdapt: each file in testdata/adapt is a Caddyfile, a line of dashes, and the
 // JSON that it becomes or the error that it is.
 func TestAdapt(t *testing.T) {
-	for _, name := range []string{"KEY", "UPSTREAM", "MODEL", "HOST"} { // of the fixtures
+	t.Setenv("CHAT2RESPONSE_ADMIN_TOKEN", "a token of more than 24 bytes")
+	for _, name := range []string{"KEY", "UPSTREAM", "MODEL", "HOST", "REDIS_PASSWORD"} { // of the fixtures
 		t.Setenv(name, "x")
 	}
 	for _, file := range fixtures(t) {
@@ -96,7 +97,7 @@ func TestEveryOptionHasAFixture(t *testing.T) {
 			all.WriteString(want)
 		}
 	}
-	for _, typ := range []reflect.Type{reflect.TypeFor[Handler](), reflect.TypeFor[Upstream]()} {
+	for _, typ := range []reflect.Type{reflect.TypeFor[Handler](), reflect.TypeFor[Upstream](), reflect.TypeFor[Keys]()} {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
 			if !f.IsExported() {

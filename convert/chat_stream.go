@@ -32,11 +32,11 @@ type chatStream struct {
 	chunk chat.Answer // the one that is read: it is used again
 	plain pattern     // of chunks with nothing but text
 
-	text  *rung     // the open message, if any
-	part  *rungPart // its open part, if any
-	think *rung     // the open reasoning item, if any
-	thunk *rungPart // its part, unless reasoning is not shown
-	calls callList
+	text      *rung     // the open message, if any
+	part      *rungPart // its open part, if any
+	think     *rung     // the open reasoning item, if any
+	thinkPart *rungPart // its part, unless reasoning is not shown
+	calls     callList
 
 	thought   []byte // the reasoning of the open item
 	hold      []byte // white space before a message that may never come

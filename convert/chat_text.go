@@ -76,10 +76,10 @@ func (s *chatStream) reason(text string) error {
 	if s.seal {
 		s.thought = append(s.thought, text...)
 	}
-	if s.thunk == nil {
+	if s.thinkPart == nil {
 		return nil
 	}
-	return s.l.say(s.think, s.thunk, text, nil)
+	return s.l.say(s.think, s.thinkPart, text, nil)
 }
 
 func (s *chatStream) openReasoning(shown bool) error {
@@ -91,7 +91,7 @@ func (s *chatStream) openReasoning(shown bool) error {
 	if s.think, err = s.l.open(&item); err != nil || !shown {
 		return err
 	}
-	s.thunk, err = s.l.openPart(s.think, responses.Part{Type: typ})
+	s.thinkPart, err = s.l.openPart(s.think, responses.Part{Type: typ})
 	return err
 }
 
@@ -106,7 +106,7 @@ func (s *chatStream) closeReasoning(extra map[string]jsontext.Value) error {
 	if s.seal {
 		item.EncryptedContent = s.o.Sealer.seal(sealed{Text: string(s.thought), Calls: extra})
 	}
-	s.think, s.thunk, s.thought = nil, nil, nil
+	s.think, s.thinkPart, s.thought = nil, nil, nil
 	return s.l.finish(r, &item, "")
 }
 

@@ -38,8 +38,12 @@ func Read(in API, body []byte) (*Request, error) {
 	// Only what an answer repeats: the messages are translated for an upstream
 	// that needs it.
 	var ignored Report
-	r.Canonical, err = chatFields(r.chat, &Options{Dialect: &Dialect{}}, &ignored)
-	return r, err
+	if r.Canonical, err = chatFields(r.chat, &Options{Dialect: &Dialect{}}, &ignored); err != nil {
+		// A Chat upstream may know what Responses has no word for; any other is told
+		// by Request.To.
+		r.Canonical = &responses.Request{Model: r.chat.Model, Stream: r.chat.Stream}
+	}
+	return r, nil
 }
 
 // Sniff tells which API a request body is of, by what only one of them has:

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/labiium/chat2response/convert/responses"
 )
@@ -181,6 +182,7 @@ func (l *ladder) say(r *rung, p *rungPart, text string, probs []responses.Logpro
 	if text == "" || p.ended || p.kind.delta == "" {
 		return nil
 	}
+	text = whole(text)
 	p.buf = append(p.buf, text...)
 	l.ev = responses.Event{Type: p.kind.delta, ItemID: r.item.ID, OutputIndex: r.index, Delta: text}
 	if p.part.Type == "summary_text" {
@@ -193,6 +195,15 @@ func (l *ladder) say(r *rung, p *rungPart, text string, probs []responses.Logpro
 		l.ev.Logprobs = deltaLogprobs(probs)
 	}
 	return l.emit(&l.ev)
+}
+
+// whole is text without half characters, which JSON cannot hold: what they become
+// must be the same in the delta and in the whole.
+func whole(text string) string {
+	if utf8.ValidString(text) {
+		return text
+	}
+	return strings.ToValidUTF8(text, "\ufffd")
 }
 
 // annotate adds a citation to a part.
@@ -228,7 +239,9 @@ func (l *ladder) endText(r *rung, p *rungPart) error {
 	if p.part.Type == "refusal" {
 		p.part.Refusal, done.Refusal = &text, text
 	} else {
-		p.part.Text, done.Text, done.Logprobs = &text, text, p.part.Logprobs
+		p.part.Text = &text
+		p.part.Logprobs = wholeLogprobs(p.part.Logprobs)
+		done.Text, done.Logprobs = text, p.part.Logprobs
 	}
 	return l.send(done)
 }
@@ -279,8 +292,8 @@ func (l *ladder) complete(r *rung, p *rungPart, final *responses.Part) error {
 	if len(final.Annotations) == len(p.part.Annotations) && len(final.Annotations) > 0 {
 		p.part.Annotations = final.Annotations
 	}
-	if len(final.Logprobs) > 0 { // these have bytes
-		p.part.Logprobs = final.Logprobs
+	if len(final.Logprobs) > 0 {
+		p.part.Logprobs = wholeLogprobs(final.Logprobs)
 	}
 	p.part.Unknown = final.Unknown
 	return nil
@@ -291,6 +304,7 @@ func (l *ladder) arguments(r *rung, piece string) error {
 	if piece == "" || r.argsEnd {
 		return nil
 	}
+	piece = whole(piece)
 	r.args = append(r.args, piece...)
 	e := responses.Event{Type: responses.EventArgumentsDelta, ItemID: r.item.ID, OutputIndex: r.index, Delta: piece}
 	if r.item.Type == "custom_tool_call" {
@@ -361,6 +375,9 @@ func (l *ladder) finish(r *rung, final *responses.Item, status string) error {
 	}
 	if r.item.Status != "" || item.Status != "" {
 		item.Status = status
+		if status == responses.Failed && (textTypes[item.Type] != "" || isCall(item.Type)) {
+			item.Status = responses.Incomplete
+		}
 	}
 	r.done, r.args = true, nil
 	l.output[r.index] = item
@@ -435,13 +452,13 @@ func (l *ladder) replay(item *responses.Item) error {
 	return l.finish(r, item, doneStatus(item.Status))
 }
 
-// doneStatus is the status of an item that is done.
+// doneStatus is the status of an item that is done: completed, incomplete, or, of
+// a hosted tool's, failed.
 func doneStatus(status string) string {
-	switch status {
-	case "", responses.InProgress, "generating", "searching", "interpreting":
-		return responses.Completed
+	if status == responses.Incomplete || status == responses.Failed {
+		return status
 	}
-	return status
+	return responses.Completed
 }
 
 // broken are the items of a response that failed: those that are open stand in

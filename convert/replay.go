@@ -62,3 +62,22 @@ func deltaLogprobs(in []responses.Logprob) []responses.Logprob {
 	}
 	return out
 }
+
+// wholeLogprobs are log probabilities as a finished part has them, with the bytes
+// that those of its deltas did not have.
+func wholeLogprobs(list []responses.Logprob) []responses.Logprob {
+	for i := range list {
+		if list[i].Bytes == nil {
+			list[i].Bytes = tokenBytes(list[i].Token)
+		}
+		if list[i].TopLogprobs == nil {
+			list[i].TopLogprobs = []responses.Logprob{}
+		}
+		for k := range list[i].TopLogprobs {
+			if top := &list[i].TopLogprobs[k]; top.Bytes == nil {
+				top.Bytes = tokenBytes(top.Token)
+			}
+		}
+	}
+	return list
+}

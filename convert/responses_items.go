@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/labiium/chat2response/convert/responses"
@@ -231,43 +232,55 @@ func partAt(list []*rungPart, at int, typ string) *rungPart {
 	return nil
 }
 
-// hostedItem is the type of the item that an event of a hosted tool is of.
-func hostedItem(event string) string {
-	family, _, _ := strings.Cut(event, ".")
-	if family == "compaction" {
-		return family
-	}
-	if at := strings.Index(family, "_call"); at > 0 {
-		return family[:at+len("_call")]
-	}
-	if family == "mcp_list_tools" {
-		return family
-	}
-	return ""
+// hosted are the events that are passed on as they come, by their family, and the
+// type of the item that they are of. They are all of OpenAI's that this program
+// does not read. The client of the npm package throws at any other type.
+// https://platform.openai.com/docs/api-reference/responses-streaming
+var hosted = map[string]struct {
+	item  string
+	steps string
+}{
+	"mcp_call":                        {"mcp_call", "in_progress completed failed"},
+	"mcp_call_arguments":              {"mcp_call", "delta done"},
+	"mcp_list_tools":                  {"mcp_list_tools", "in_progress completed failed"},
+	"web_search_call":                 {"web_search_call", "in_progress searching completed"},
+	"file_search_call":                {"file_search_call", "in_progress searching completed"},
+	"code_interpreter_call":           {"code_interpreter_call", "in_progress interpreting completed"},
+	"code_interpreter_call_code":      {"code_interpreter_call", "delta done"},
+	"image_generation_call":           {"image_generation_call", "in_progress generating completed partial_image"},
+	"shell_call_command":              {"shell_call", "added delta done"},
+	"shell_call_output_content":       {"shell_call", "delta done"},
+	"apply_patch_call_operation_diff": {"apply_patch_call", "delta done"},
+	"compaction":                      {"compaction", "compacting"},
+	"audio":                           {"", "delta done"},
+	"audio.transcript":                {"", "delta done"},
 }
 
-// pass hands on an event of a type that this program does not know the members
-// of: what a hosted tool does, or something newer. Types that are not OpenAI's,
-// such as ping, make the client of the npm package throw.
+// pass hands on an event of which this program does not know the members.
 func (s *responsesStream) pass(it *seenItem, raw []byte) error {
 	e := &s.ev
 	name, ours := strings.CutPrefix(e.Type, "response.")
-	if !ours || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_.") != "" || name == "" {
+	at := strings.LastIndexByte(name, '.')
+	if !ours || at < 0 {
 		return nil
 	}
-	if typ := hostedItem(name); typ != "" && (it == nil || it.rung == nil || it.id != e.ItemID && it.rung.item.Type != typ) {
-		r, err := s.l.open(&responses.Item{Type: typ, ID: e.ItemID, Status: responses.InProgress})
+	known, ok := hosted[name[:at]]
+	if !ok || !slices.Contains(strings.Fields(known.steps), name[at+1:]) {
+		return nil
+	}
+	if known.item != "" && (it == nil || it.rung == nil || it.id != e.ItemID && it.rung.item.Type != known.item) {
+		r, err := s.l.open(&responses.Item{Type: known.item, ID: e.ItemID, Status: responses.InProgress})
 		if err != nil {
 			return err
 		}
 		it = s.enter(&responses.Item{ID: e.ItemID}, e.OutputIndex, r)
 	}
-	if it != nil && it.rung != nil && it.rung.done {
-		return nil
-	}
-	e.Raw = raw
 	if it != nil && it.rung != nil {
+		if it.rung.done {
+			return nil
+		}
 		e.ItemID, e.OutputIndex = it.rung.item.ID, it.rung.index
 	}
+	e.Raw = raw
 	return s.l.emit(e)
 }

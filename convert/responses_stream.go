@@ -152,7 +152,7 @@ func (s *responsesStream) see(r *responses.Response) {
 		r.Model = s.client.Model // the client's name for it
 	}
 	if old.ID != "" { // these are what the client was told
-		r.ID, r.CreatedAt = old.ID, old.CreatedAt
+		r.ID, r.CreatedAt, r.Model = old.ID, old.CreatedAt, old.Model
 	}
 	if r.ID == "" {
 		r.ID = s.o.newID("resp_")
@@ -161,6 +161,7 @@ func (s *responsesStream) see(r *responses.Response) {
 		r.CreatedAt = responses.Seconds(s.o.now().Unix())
 	}
 	r.Object = "response"
+	r.Usage = mendedUsage(r.Usage)
 	if s.fill {
 		if r.ServiceTier == "" || r.ServiceTier == "auto" {
 			r.ServiceTier = "default"
@@ -347,11 +348,13 @@ func (s *responsesStream) stop() error {
 func (s *responsesStream) fail(r responses.Response, cause *Error) error {
 	s.ended = true
 	switch {
-	case r.Error != nil && r.Error.Code == "":
-		r.Error.Code = "server_error"
-	case r.Error == nil && cause != nil:
+	case r.Error != nil:
+		if r.Error.Code = knownCode(r.Error.Code, r.Error.Message); r.Error.Code == "" {
+			r.Error.Code = "server_error"
+		}
+	case cause != nil:
 		r.Error = responseError(cause)
-	case r.Error == nil:
+	default:
 		r.Error = responseError(FailedError(&r))
 	}
 	r.Status, r.Output = responses.Failed, s.l.broken()

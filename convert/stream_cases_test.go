@@ -43,7 +43,7 @@ func runCases(t *testing.T, upstream API, cases []streamCase) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			out := c.play(t, upstream, Responses)
-			_, faults := checkResponses(out)
+			told, faults := checkResponses(out)
 			if len(faults) > 0 {
 				t.Errorf("%s\n%s", strings.Join(faults, "\n"), out)
 			}
@@ -51,11 +51,51 @@ func runCases(t *testing.T, upstream API, cases []streamCase) {
 				t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(c.want, "\n  "))
 			}
 			out = c.play(t, upstream, Chat)
-			if _, faults := checkChat(out, false); len(faults) > 0 {
+			end, faults := checkChat(out, false)
+			if len(faults) > 0 {
 				t.Errorf("to Chat: %s\n%s", strings.Join(faults, "\n"), out)
+			}
+			if want := chatOf(told.response); end.err == nil && compact(textAndCalls(end)) != compact(want) {
+				t.Errorf("a Chat client is told\n%s\na Responses client\n%s", show(textAndCalls(end)), show(want))
 			}
 		})
 	}
+}
+
+// textAndCalls is what both clients must be told alike.
+func textAndCalls(end chatEnd) any {
+	return jsonMap{"content": end.content, "refusal": end.refusal, "reasoning": end.reasoning, "calls": append([]chatCallSeen{}, withoutIDs(end.calls)...)}
+}
+
+// chatOf is that of a response.
+func chatOf(r jsonMap) any {
+	var end chatEnd
+	var texts, thoughts []string
+	for _, v := range listOf(r["output"]) {
+		it := v.(jsonMap)
+		name := flatName(strOf(it["namespace"]), strOf(it["name"]))
+		switch it["type"] {
+		case "function_call":
+			end.calls = append(end.calls, chatCallSeen{Type: "function", Name: name, Args: strOf(it["arguments"])})
+		case "custom_tool_call":
+			end.calls = append(end.calls, chatCallSeen{Type: "custom", Name: name, Args: strOf(it["input"])})
+		}
+		text := ""
+		for _, v := range append(listOf(it["summary"]), listOf(it["content"])...) {
+			p := v.(jsonMap)
+			end.refusal += strOf(p["refusal"])
+			if it["type"] == "reasoning" {
+				thoughts = append(thoughts, strOf(p["text"]))
+			} else {
+				text += strOf(p["text"])
+			}
+		}
+		if text != "" {
+			texts = append(texts, text)
+		}
+	}
+	end.content, end.reasoning = strings.Join(texts, "\n\n"), strings.Join(thoughts, "\n\n")
+	return textAndCalls(end)
 }
 
 // play is a client's stream of the case.

@@ -9,8 +9,7 @@ import (
 )
 
 // responsesUsage counts tokens as Responses does: the output includes the
-// reasoning, and the total is the sum. Usage that cannot be read is none: half
-// an object would be worse.
+// reasoning. Usage that cannot be read is none: half an object would be worse.
 func responsesUsage(raw jsontext.Value) *responses.Usage {
 	if raw.Kind() != '{' {
 		return nil
@@ -19,23 +18,31 @@ func responsesUsage(raw jsontext.Value) *responses.Usage {
 	if json.Unmarshal(raw, &u, lenient) != nil {
 		return nil
 	}
-	in, out := int64(u.PromptTokens), int64(u.CompletionTokens)
-	// xAI and some Gemini proxies leave the reasoning out of completion_tokens,
-	// but not out of the total.
-	if total := int64(u.TotalTokens); total > in+out {
-		out = total - in
-	}
 	prompt, completion := or(u.PromptTokensDetails, chat.PromptDetails{}), or(u.CompletionTokensDetails, chat.CompletionDetails{})
-	return &responses.Usage{
-		InputTokens: in,
+	return mendedUsage(&responses.Usage{
+		InputTokens: int64(u.PromptTokens),
 		InputTokensDetails: responses.InputDetails{
-			CachedTokens:     min(in, first(prompt.CachedTokens, u.PromptCacheHitTokens, u.CachedTokens)),
+			CachedTokens:     first(prompt.CachedTokens, u.PromptCacheHitTokens, u.CachedTokens),
 			CacheWriteTokens: first(prompt.CacheWriteTokens, u.CacheCreationInputTokens),
 		},
-		OutputTokens:        out,
+		OutputTokens:        int64(u.CompletionTokens),
 		OutputTokensDetails: responses.OutputDetails{ReasoningTokens: first(completion.ReasoningTokens, u.ReasoningTokens)},
-		TotalTokens:         in + out,
+		TotalTokens:         int64(u.TotalTokens),
+	})
+}
+
+// mendedUsage makes the total the sum, and what was cached no more than there
+// was. xAI and some Gemini proxies leave the reasoning out of the output, but not
+// out of the total.
+func mendedUsage(u *responses.Usage) *responses.Usage {
+	if u == nil {
+		return nil
 	}
+	u.InputTokens = max(0, u.InputTokens)
+	u.OutputTokens = max(0, u.OutputTokens, u.TotalTokens-u.InputTokens)
+	u.TotalTokens = u.InputTokens + u.OutputTokens
+	u.InputTokensDetails.CachedTokens = max(0, min(u.InputTokens, u.InputTokensDetails.CachedTokens))
+	return u
 }
 
 func first(counts ...*chat.Count) int64 {
@@ -54,14 +61,10 @@ func chatUsage(u *responses.Usage) *chat.Usage {
 	}
 	cached, written := chat.Count(u.InputTokensDetails.CachedTokens), chat.Count(u.InputTokensDetails.CacheWriteTokens)
 	reasoning := chat.Count(u.OutputTokensDetails.ReasoningTokens)
-	total := u.TotalTokens
-	if total == 0 {
-		total = u.InputTokens + u.OutputTokens
-	}
 	return &chat.Usage{
 		PromptTokens:            chat.Count(u.InputTokens),
 		CompletionTokens:        chat.Count(u.OutputTokens),
-		TotalTokens:             chat.Count(total),
+		TotalTokens:             chat.Count(u.TotalTokens),
 		PromptTokensDetails:     &chat.PromptDetails{CachedTokens: &cached, CacheWriteTokens: &written},
 		CompletionTokensDetails: &chat.CompletionDetails{ReasoningTokens: &reasoning},
 	}
