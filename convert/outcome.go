@@ -290,7 +290,12 @@ func FailedError(resp *responses.Response) *Error {
 	if resp.Error == nil {
 		return e
 	}
-	e.Code, e.Message = resp.Error.Code, resp.Error.Message
+	if resp.Error.Message != "" {
+		e.Message = resp.Error.Message
+	}
+	if code := knownCode(resp.Error.Code, e.Message); code != "" {
+		e.Code = code
+	}
 	if status, ok := failures[e.Code]; ok {
 		e.Status = status
 	} else if strings.Contains(e.Code, "image") {

@@ -348,7 +348,7 @@ func (s *responsesStream) stop() error {
 func (s *responsesStream) fail(r responses.Response, cause *Error) error {
 	s.ended = true
 	switch {
-	case r.Error != nil:
+	case r.Error != nil && r.Error.Message != "":
 		if r.Error.Code = knownCode(r.Error.Code, r.Error.Message); r.Error.Code == "" {
 			r.Error.Code = "server_error"
 		}

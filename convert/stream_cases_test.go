@@ -324,6 +324,8 @@ func TestChatStreamRules(t *testing.T) {
 			want: []string{`0 text "a"`, `0 = message "a"`, "completed"}},
 		{name: "a chunk of other types is not lost in silence", in: []string{content("a"), `{"choices":[{"index":0,"delta":{"content":"b","tool_calls":"none"}}]}`, finish("stop")},
 			want: []string{`0 text "a"`, `failed server_error: The upstream sent a chunk that could not be read. | message incomplete "a"`}},
+		{name: "half characters", in: []string{content("a"), chunk("{\"content\":\"\xe4\"}"), chunk("{\"content\":\"\xb8\xad\"}"), chunk(`{"content":"\ud83d"}`), finish("stop")},
+			want: []string{`0 text "a"`, `0 text "�"`, `0 text "�"`, `0 text "�"`, `0 = message "a���"`, "completed"}},
 		{name: "members that mean nothing may be anything", in: []string{`{"id":7,"created":"now","model":null,"object":null,"system_fingerprint":{},"service_tier":3,"choices":[{"index":0,"delta":{"role":1,"content":"a","annotations":"x","audio":4},"logprobs":[]}]}`, finish("stop")},
 			want: []string{`0 text "a"`, `0 = message "a"`, "completed"}},
 		{name: "service_tier", in: []string{`{"service_tier":"auto","choices":[]}`, `{"service_tier":"flex","choices":[{"delta":{"content":"a"},"finish_reason":"stop"}]}`, `{"service_tier":null,"choices":[]}`},
