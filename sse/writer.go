@@ -3,6 +3,7 @@ package sse
 import (
 	"bytes"
 	"io"
+	"sync"
 )
 
 // Batch is the most bytes of whole events that a [Writer] gathers for one
@@ -18,9 +19,25 @@ type Writer struct {
 	w     io.Writer
 	flush func() error
 
-	// buf holds whole events, then from open on the one being written.
+	// buf holds whole events, then from open on the one being written. It is nil
+	// while nothing is gathered: a silent stream holds no memory.
 	buf  []byte
 	open int
+	lent *[]byte // what buf began as, to be given back
+}
+
+// buffers are those of all writers.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, Batch+Batch/4)
+	return &b
+}}
+
+// borrow gets a buffer, if there is none.
+func (w *Writer) borrow() {
+	if w.buf == nil {
+		w.lent = buffers.Get().(*[]byte)
+		w.buf = (*w.lent)[:0]
+	}
 }
 
 // NewWriter returns a Writer on w. flush is called after each Write; it may be
@@ -45,6 +62,7 @@ func (w *Writer) Event(typ string, data []byte) error {
 // which must then be given to [Writer.End]. What is appended must not contain a
 // line end, as compact JSON never does.
 func (w *Writer) Begin(typ string) []byte {
+	w.borrow()
 	w.open = len(w.buf)
 	b := w.buf
 	if typ != "" {
@@ -70,6 +88,7 @@ func (w *Writer) End(b []byte) error {
 // Comment adds a comment line, which every reader ignores: it keeps a silent
 // connection from looking dead to what lies between. text must be one line.
 func (w *Writer) Comment(text string) error {
+	w.borrow()
 	w.open = len(w.buf)
 	return w.End(append(append(w.buf, ": "...), text...))
 }
@@ -80,10 +99,11 @@ func (w *Writer) Send() error {
 		return nil
 	}
 	err := w.send(w.buf)
-	w.buf = w.buf[:0]
-	if cap(w.buf) > 4*Batch {
-		w.buf = nil
+	if cap(w.buf) <= 4*Batch { // a single large event must not stay in the pool
+		*w.lent = w.buf[:0]
+		buffers.Put(w.lent)
 	}
+	w.buf, w.lent = nil, nil
 	return err
 }
 
