@@ -1,0 +1,7 @@
+//go:build history && (!race)
+
+package history_test
+
+const raceEnabled = false
+
+const slower = 1

@@ -1,0 +1,391 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labiium/chat2response/convert/responses"
+	"github.com/labiium/chat2response/store"
+)
+
+// chunk is what one append has added to a conversation.
+type chunk struct {
+	chunkMeta
+	items       []responses.Item
+	incarnation string
+	raw         []byte
+}
+
+type chunkMeta struct {
+	// Items is how many items there are.
+	Items int `json:"l,omitzero"`
+	// Own is the size of the items, Total that of the conversation up to here.
+	Own   int64 `json:"o"`
+	Total int64 `json:"a"`
+}
+
+// chunkID is the id of a chunk: its number, so written that text sorts as numbers do.
+func chunkID(number int64) string { return fmt.Sprintf("%012d", number) }
+
+func chunkNumber(id string) int64 {
+	n, _ := strconv.ParseInt(id, 10, 64)
+	return n
+}
+
+func decodeChunk(b []byte) (*chunk, error) {
+	m, items, err := cutPiece(b)
+	if err != nil {
+		return nil, err
+	}
+	c := &chunk{}
+	if err := decode(m, &c.chunkMeta); err != nil {
+		return nil, err
+	}
+	if c.Items < 0 || c.Items > len(items)/2 { // an item is two bytes at least
+		return nil, fmt.Errorf("%w: %d items in %d bytes", ErrUnreadable, c.Items, len(items))
+	}
+	c.items = make([]responses.Item, 0, c.Items)
+	return c, decode(items, &c.items)
+}
+
+func (c *chunk) encode() ([]byte, error) {
+	if c.items == nil {
+		c.items = []responses.Item{}
+	}
+	items, err := encode(c.items)
+	if err != nil {
+		return nil, err
+	}
+	c.Total += int64(len(items)) - c.Own
+	c.Own = int64(len(items))
+	c.Items = len(c.items)
+	m, err := encode(&c.chunkMeta)
+	if err != nil {
+		return nil, err
+	}
+	return append(appendPiece(nil, m), items...), nil
+}
+
+func (c *chunk) index(item string) int {
+	return slices.IndexFunc(c.items, func(i responses.Item) bool { return i.ID == item })
+}
+
+// without removes an item, or all of that id, and returns what it has removed.
+func (c *chunk) without(item string) (removed []responses.Item) {
+	keep := []responses.Item{}
+	for _, i := range c.items {
+		if i.ID == item {
+			removed = append(removed, i)
+			continue
+		}
+		keep = append(keep, i)
+	}
+	c.items = keep
+	return removed
+}
+
+// chunk reads one chunk.
+func (t Tenant) chunk(ctx context.Context, incarnation string, number int64) (*chunk, error) {
+	plain, raw, err := t.get(ctx, chunkSpace+incarnation, chunkID(number))
+	if err != nil {
+		return nil, err
+	}
+	c, err := decodeChunk(plain)
+	if err != nil {
+		return nil, err
+	}
+	c.incarnation, c.raw = incarnation, raw
+	return c, nil
+}
+
+// putChunk writes a chunk where c.raw is.
+func (t Tenant) putChunk(ctx context.Context, number int64, c *chunk, until int64) error {
+	plain, err := c.encode()
+	if err != nil {
+		return err
+	}
+	raw, err := t.put(ctx, chunkSpace+c.incarnation, chunkID(number), c.raw, plain, number, until)
+	if err == nil {
+		c.raw = raw
+	}
+	return err
+}
+
+// eachChunk calls f with the chunks beyond number from, so many to a read, until f returns false.
+func (t Tenant) eachChunk(ctx context.Context, incarnation string, from int64, limit int, reverse bool, f func(int64, *chunk) (bool, error)) error {
+	p := store.Page{Limit: limit, Reverse: reverse}
+	if from > 0 {
+		p.After = store.Position{Score: from, ID: chunkID(from)}
+	}
+	for {
+		page, err := t.h.store.List(ctx, t.space(chunkSpace+incarnation), p)
+		if err != nil {
+			return t.h.failed(err)
+		}
+		for _, e := range page {
+			plain, err := t.open(chunkSpace+incarnation, e.ID, e.Value)
+			if err != nil {
+				return err
+			}
+			c, err := decodeChunk(plain)
+			if err != nil {
+				return err
+			}
+			c.incarnation, c.raw = incarnation, e.Value
+			if more, err := f(e.Score, c); err != nil || !more {
+				return err
+			}
+			p.After = e.Position
+		}
+		if len(page) < limit {
+			return nil
+		}
+	}
+}
+
+// locate finds the chunk an item is in: where its pointer says, else by looking through all.
+func (t Tenant) locate(ctx context.Context, key string, c *conversation, item string) (int64, *chunk, error) {
+	raw, err := t.h.store.Get(ctx, t.space(itemSpace), itemKey(item))
+	if err = gone(t.h.failed(err)); err != nil {
+		return 0, nil, err
+	}
+	var p pointer
+	if raw != nil {
+		if err := decode(raw, &p); err != nil {
+			return 0, nil, err
+		}
+	}
+	here := slices.IndexFunc(p.Places, func(p place) bool { return p.Conversation == key && p.Incarnation == c.Incarnation })
+	if here >= 0 {
+		found, err := t.chunk(ctx, c.Incarnation, p.Places[here].Chunk)
+		if err == nil && found.index(item) >= 0 {
+			return p.Places[here].Chunk, found, nil
+		}
+		if gone(err) != nil {
+			return 0, nil, err
+		}
+	}
+	var number int64
+	var found *chunk
+	err = t.eachChunk(ctx, c.Incarnation, 0, 64, false, func(n int64, c *chunk) (bool, error) {
+		if c.index(item) < 0 {
+			return true, nil
+		}
+		number, found = n, c
+		return false, nil
+	})
+	if err == nil && found == nil {
+		err = missing("Item", item)
+	}
+	return number, found, err
+}
+
+// Thread is a conversation as it was when it was read. It is given to one [Turn] and then used up.
+type Thread struct {
+	// ID is the conversation's, as the client knows it.
+	ID string
+	// Items are all its items, oldest first, each once.
+	Items []responses.Item
+
+	t     Tenant
+	key   string
+	conv  conversation
+	fresh bool  // it does not exist yet
+	last  int64 // number of its last chunk
+	total int64
+}
+
+// Thread returns a conversation to be continued, or ErrNotFound. Reading it keeps it for another ConversationTTL. One
+// that is beyond MaxChain is ErrTooLarge.
+func (t Tenant) Thread(ctx context.Context, id string) (*Thread, error) {
+	thread, err := t.thread(ctx, conversationKey(id), -1)
+	if err != nil {
+		if errors.Is(err, ErrNotFound) {
+			t.h.miss()
+		}
+		return nil, orMissing(err, "Conversation", id)
+	}
+	return thread, nil
+}
+
+// NamedThread is [Tenant.Thread] for an id that the client has chosen, 1 to 512 bytes, which need not exist: it does
+// from the first turn that is saved on. An id that begins with conv_ is not for clients to choose.
+func (t Tenant) NamedThread(ctx context.Context, id string) (*Thread, error) {
+	if err := t.ready(); err != nil {
+		return nil, err
+	}
+	if id == "" || len(id) > 512 {
+		return nil, fmt.Errorf("%w: conversation id of %d bytes; 1 to 512 are possible", ErrInvalid, len(id))
+	}
+	thread, err := t.Thread(ctx, id)
+	if !errors.Is(err, ErrNotFound) || strings.HasPrefix(id, conversationPrefix) {
+		return thread, err
+	}
+	return &Thread{ID: id, t: t, key: conversationKey(id), conv: t.newConversation(id, nil), fresh: true}, nil
+}
+
+// thread reads a conversation, or its first chunks if most is not negative.
+func (t Tenant) thread(ctx context.Context, key string, most int64) (*Thread, error) {
+	c, err := t.conversation(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	thread := &Thread{ID: c.ID, t: t, key: key, conv: c}
+	limit := store.MaxPage
+	if most >= 0 {
+		limit = int(min(most, store.MaxPage))
+	}
+	err = t.eachChunk(ctx, c.Incarnation, 0, limit, false, func(number int64, chunk *chunk) (bool, error) {
+		if most >= 0 && number > most {
+			return false, nil
+		}
+		thread.last = number
+		thread.Items = append(thread.Items, chunk.items...)
+		if thread.total += chunk.Own; thread.total > t.h.c.MaxChain {
+			return false, fmt.Errorf("%w: conversation '%s' is more than %d bytes (max_chain); delete items or begin a new one",
+				ErrTooLarge, c.ID, t.h.c.MaxChain)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.h.count.threads.Add(1)
+	if most < 0 && due(c.Until, time.Now(), t.h.c.ConversationTTL) {
+		t.prolongThread(ctx, thread)
+	}
+	return thread, nil
+}
+
+// prolongThread keeps a conversation for another ConversationTTL. Should it fail, the next reader tries again.
+func (t Tenant) prolongThread(ctx context.Context, thread *Thread) {
+	until := untilFrom(time.Now(), t.h.c.ConversationTTL)
+	chunks := make([]string, thread.last)
+	for i := range chunks {
+		chunks[i] = chunkID(int64(i + 1))
+	}
+	keys := make([]string, 0, len(thread.Items))
+	for i := range thread.Items {
+		if pointable(&thread.Items[i]) {
+			keys = append(keys, itemKey(thread.Items[i].ID))
+		}
+	}
+	spaces := []struct {
+		kind string
+		ids  []string
+	}{
+		{ledgerSpace, []string{ledgerID(isConversation, thread.key)}},
+		{itemSpace, keys},
+		{chunkSpace + thread.conv.Incarnation, chunks},
+	}
+	for _, s := range spaces {
+		if err := t.h.failed(t.h.store.Extend(ctx, t.space(s.kind), s.ids, timeOf(until))); err != nil {
+			return
+		}
+	}
+	c := thread.conv
+	c.Until = until
+	if t.putConversation(ctx, thread.key, &c) == nil {
+		thread.conv = c
+		t.h.count.extended.Add(1)
+	}
+}
+
+// newChunk is what is about to be appended to a thread.
+type newChunk struct {
+	*Thread
+	chunk
+	number  int64
+	expires int64
+}
+
+// nextChunk makes the next chunk of a thread, of those items that it does not have yet, with references resolved. It
+// writes nothing. nil: there is nothing to add.
+func (t Tenant) nextChunk(ctx context.Context, thread *Thread, items []responses.Item) (*newChunk, error) {
+	all, err := t.Resolve(ctx, thread.Items, items)
+	if err != nil {
+		return nil, err
+	}
+	added := all[len(Join(thread.Items, nil)):]
+	if len(added) == 0 {
+		return nil, nil
+	}
+	n := &newChunk{Thread: thread, number: thread.last + 1, expires: thread.conv.Until}
+	n.chunk = chunk{items: slices.Clone(added), incarnation: thread.conv.Incarnation, chunkMeta: chunkMeta{Total: thread.total}}
+	if _, err := n.chunk.encode(); err != nil {
+		return nil, err
+	}
+	if n.Own > t.h.c.MaxResponse {
+		return nil, fmt.Errorf("%w: %d bytes of items; %d can be added at once (max_response)", ErrTooLarge, n.Own, t.h.c.MaxResponse)
+	}
+	if n.Total > t.h.c.MaxChain {
+		return nil, fmt.Errorf("%w: conversation '%s' would be %d bytes; %d are possible (max_chain). Delete items or begin a new one",
+			ErrTooLarge, thread.ID, n.Total, t.h.c.MaxChain)
+	}
+	return n, nil
+}
+
+// place is where its items will be.
+func (n *newChunk) place() place {
+	return place{Conversation: n.key, Incarnation: n.incarnation, Chunk: n.number, Size: n.Own}
+}
+
+// open makes room for the chunk, and creates the conversation if this is its first turn.
+func (n *newChunk) open(ctx context.Context, spare []string) (*reservation, error) {
+	room, err := n.t.reserve(ctx, 0, n.Own, spare...)
+	if err != nil || !n.fresh {
+		return room, err
+	}
+	if err := n.t.enterConversation(ctx, n.key, &n.conv); err != nil {
+		room.free()
+		return nil, n.lost(err)
+	}
+	return room, nil
+}
+
+// write appends the chunk.
+func (n *newChunk) write(ctx context.Context, room *reservation) error {
+	t := n.t
+	if err := t.putChunk(ctx, n.number, &n.chunk, n.expires); err != nil {
+		return n.lost(err)
+	}
+	// If the conversation was deleted meanwhile, this chunk came too late to go with it.
+	c, err := t.conversation(ctx, n.key)
+	if gone(err) != nil {
+		return err
+	}
+	if c.Incarnation != n.incarnation {
+		_ = t.delete(context.WithoutCancel(ctx), chunkSpace+n.incarnation, chunkID(n.number))
+		return missing("Conversation", n.ID)
+	}
+	return t.amend(ctx, room, isConversation, n.key, n.Total, n.number, time.Now().UnixMicro(), c.Until)
+}
+
+// retract empties a chunk that was written for a response that is cancelled.
+func (n *newChunk) retract(ctx context.Context) {
+	n.items = nil
+	_ = n.t.putChunk(ctx, n.number, &n.chunk, n.expires)
+}
+
+// lost says what a conflict means here.
+func (n *newChunk) lost(err error) error {
+	if !errors.Is(err, ErrConflict) {
+		return err
+	}
+	n.t.h.count.conflicts.Add(1)
+	return &conversationConflict{n.ID}
+}
+
+// conversationConflict is the ErrConflict of who has lost a race for a conversation.
+type conversationConflict struct{ id string }
+
+func (e *conversationConflict) Error() string {
+	return fmt.Sprintf("conversation '%s' was %s since it was read", e.id, ErrConflict)
+}
+
+func (e *conversationConflict) Unwrap() error { return ErrConflict }

@@ -1,0 +1,292 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/labiium/chat2response/store"
+)
+
+// What a tenant has is in its ledger: beside each response, conversation and chat completion a small entry with its
+// size, which the store lets expire with it. The entry is written first and removed last, so that whoever dies in
+// between leaves a tenant with too much on its account and never with too little. Reading the ledger is the whole
+// truth; a sum kept in this process saves reading it at each write.
+//
+// Within one process the caps hold exactly: room is reserved, and made, before anything is written. Other processes
+// on the same Redis are seen at the next recount, so with n gateways a tenant may pass its caps by what the others
+// write in recountRemote.
+const (
+	recountRemote = 10 * time.Second
+	recountLocal  = time.Minute
+	// inFlight is how long an entry may be without the record it announces. Older ones were left by a crash.
+	inFlight = 5 * time.Minute
+	// keptUsages is how many tenants' sums are kept in memory.
+	keptUsages = 10_000
+)
+
+// kind of a ledger entry, the first byte of its value. The size follows in decimal digits.
+const (
+	isResponse     = 'r'
+	isConversation = 'c'
+	isChat         = 'h'
+)
+
+// usage is what a tenant has, as this process knows it.
+type usage struct {
+	mu      sync.Mutex // of whoever reserves, recounts or makes room
+	counted time.Time
+
+	// gate is held for reading around a change of the ledger and of the sums, and for writing while the ledger is
+	// read, so that a recount sees both or neither.
+	gate           sync.RWMutex
+	records, bytes atomic.Int64
+	// What was reserved and is not in the ledger yet.
+	pendingRecords, pendingBytes atomic.Int64
+}
+
+func (u *usage) fits(c *Config, records, size int64) bool {
+	// Pending first: what moves from there to the ledger in between is then counted twice and not left out.
+	records += u.pendingRecords.Load()
+	size += u.pendingBytes.Load()
+	return u.records.Load()+records <= int64(c.MaxRecords) && u.bytes.Load()+size <= c.MaxBytes
+}
+
+func (h *History) usageOf(name string) *usage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if u := h.usage[name]; u != nil {
+		return u
+	}
+	for other, u := range h.usage { // any that nothing is written for: it is counted again when it is needed
+		if len(h.usage) < keptUsages {
+			break
+		}
+		if u.pendingRecords.Load() == 0 && u.pendingBytes.Load() == 0 {
+			delete(h.usage, other)
+		}
+	}
+	u := &usage{}
+	h.usage[name] = u
+	return u
+}
+
+// ledgerID and ledgerValue make an entry; parseLedger reads one.
+func ledgerID(kind byte, id string) string { return string(kind) + "." + id }
+
+// ledgerValue is a size and, of a conversation, the number of its chunk that it was told at.
+func ledgerValue(size, turn int64) []byte { return fmt.Appendf(nil, "%d %d", size, turn) }
+
+func parseValue(value []byte) (size, turn int64) {
+	a, b, _ := strings.Cut(string(value), " ")
+	size, _ = strconv.ParseInt(a, 10, 64)
+	turn, _ = strconv.ParseInt(b, 10, 64)
+	return size, turn
+}
+
+// reservation is room for what is about to be written. It must be used by enter or amend, or given back by free.
+type reservation struct {
+	u             *usage
+	records, size int64
+}
+
+func (r *reservation) free() {
+	if r.u != nil {
+		r.u.pendingRecords.Add(-r.records)
+		r.u.pendingBytes.Add(-r.size)
+		r.u = nil
+	}
+}
+
+// reserve makes room for so many more records and bytes, by removing the oldest if need be; those that the ledger has
+// as spare, which are being continued, only if there are no others.
+func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...string) (*reservation, error) {
+	h := t.h
+	if size > h.c.MaxBytes {
+		return nil, fmt.Errorf("%w: it is %d bytes, and everything of one owner may be %d (max_bytes)", ErrTooLarge, size, h.c.MaxBytes)
+	}
+	recount := recountLocal
+	if _, remote := h.store.(store.Remote); remote {
+		recount = recountRemote
+	}
+	u := h.usageOf(t.name)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if time.Since(u.counted) > recount {
+		if err := t.recount(ctx, u); err != nil {
+			return nil, err
+		}
+	}
+	if !u.fits(&h.c, records, size) {
+		if err := t.makeRoom(ctx, u, records, size, spare); err != nil {
+			return nil, err
+		}
+	}
+	u.pendingRecords.Add(records)
+	u.pendingBytes.Add(size)
+	return &reservation{u, records, size}, nil
+}
+
+func (t Tenant) recount(ctx context.Context, u *usage) error {
+	u.gate.Lock()
+	defer u.gate.Unlock()
+	t.h.count.recounts.Add(1)
+	records, total := int64(0), int64(0)
+	err := t.ledger(ctx, store.MaxPage, func(e store.Entry) (bool, error) {
+		size, _ := parseValue(e.Value)
+		records++
+		total += size
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	u.records.Store(records)
+	u.bytes.Store(total)
+	u.counted = time.Now()
+	return nil
+}
+
+// ledger calls f with each entry, the oldest first, until f returns false.
+func (t Tenant) ledger(ctx context.Context, limit int, f func(store.Entry) (bool, error)) error {
+	for p := (store.Page{Limit: limit}); ; {
+		page, err := t.h.store.List(ctx, t.space(ledgerSpace), p)
+		if err != nil {
+			return t.h.failed(err)
+		}
+		for _, e := range page {
+			if more, err := f(e); err != nil || !more {
+				return err
+			}
+			p.After = e.Position
+		}
+		if len(page) < limit {
+			return nil
+		}
+	}
+}
+
+// makeRoom removes the oldest until so much more fits.
+func (t Tenant) makeRoom(ctx context.Context, u *usage, records, size int64, spare []string) error {
+	c := &t.h.c
+	err := t.ledger(ctx, 32, func(e store.Entry) (bool, error) {
+		if u.fits(c, records, size) {
+			return false, nil
+		}
+		if len(e.ID) < 3 || slices.Contains(spare, e.ID) {
+			return true, nil
+		}
+		err := t.remove(ctx, e.ID[0], e.ID[2:])
+		if errors.Is(err, ErrNotFound) && time.Since(time.UnixMicro(e.Score)) < inFlight {
+			return true, nil // its record is being written
+		}
+		if gone(err) != nil {
+			return false, err
+		}
+		if err := t.strike(ctx, u, e.ID); err != nil {
+			return false, err
+		}
+		t.h.count.evicted.Add(1)
+		return true, nil
+	})
+	if err == nil && len(spare) > 0 && !u.fits(c, records, size) {
+		return t.makeRoom(ctx, u, records, size, nil)
+	}
+	if err == nil && !u.fits(c, records, size) {
+		// The sum was too high (something expired), or all there is is being written at this moment.
+		if err = t.recount(ctx, u); err == nil && !u.fits(c, records, size) {
+			err = fmt.Errorf("%w: %d bytes more find no room beside what is being written for the same owner", ErrUnavailable, size)
+		}
+	}
+	return err
+}
+
+// remove removes what a ledger entry stands for, but not the entry. A reader that comes meanwhile finds it whole or
+// not at all.
+func (t Tenant) remove(ctx context.Context, kind byte, id string) error {
+	switch kind {
+	case isResponse:
+		return t.removeResponse(ctx, id)
+	case isConversation:
+		return t.removeConversation(ctx, id)
+	case isChat:
+		return t.removeChat(ctx, id)
+	}
+	return nil
+}
+
+// enter writes a new ledger entry for what was reserved.
+func (t Tenant) enter(ctx context.Context, r *reservation, kind byte, id string, created, until int64) error {
+	u, records, size := r.u, r.records, r.size
+	u.gate.RLock()
+	defer u.gate.RUnlock()
+	err := t.swap(ctx, ledgerSpace, ledgerID(kind, id), nil, ledgerValue(size, 0), created, until)
+	if errors.Is(err, ErrConflict) {
+		err = fmt.Errorf("%w: the id %s is in use", ErrConflict, id)
+	}
+	if err == nil {
+		u.records.Add(records)
+		u.bytes.Add(size)
+	}
+	r.free()
+	return err
+}
+
+// amend changes an entry's size and its place among the oldest after a write; turn orders such writes. An entry that is
+// gone stays gone. Should it fail, or the process end before it, the next write to the same record says the same and
+// more.
+func (t Tenant) amend(ctx context.Context, r *reservation, kind byte, id string, size, turn, score, until int64) error {
+	u := r.u
+	u.gate.RLock()
+	defer u.gate.RUnlock()
+	defer r.free()
+	for {
+		old, err := t.h.store.Get(ctx, t.space(ledgerSpace), ledgerID(kind, id))
+		if err != nil {
+			return gone(t.h.failed(err))
+		}
+		before, since := parseValue(old)
+		if since > turn {
+			return nil // a later write was faster
+		}
+		err = t.swap(ctx, ledgerSpace, ledgerID(kind, id), old, ledgerValue(size, turn), score, until)
+		if err == nil {
+			u.bytes.Add(size - before)
+		}
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
+
+// strike removes an entry and takes it off the account.
+func (t Tenant) strike(ctx context.Context, u *usage, entry string) error {
+	u.gate.RLock()
+	defer u.gate.RUnlock()
+	for {
+		value, err := t.h.store.Get(ctx, t.space(ledgerSpace), entry)
+		if err != nil {
+			return gone(t.h.failed(err))
+		}
+		err = t.swap(ctx, ledgerSpace, entry, value, nil, 0, 0)
+		if err == nil {
+			size, _ := parseValue(value)
+			u.records.Add(-1)
+			u.bytes.Add(-size)
+		}
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+}
+
+// strikeOff is strike after a deletion that a client has asked for.
+func (t Tenant) strikeOff(ctx context.Context, kind byte, id string) error {
+	return t.strike(ctx, t.h.usageOf(t.name), ledgerID(kind, id))
+}
