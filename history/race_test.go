@@ -1,4 +1,4 @@
-//go:build history && (race)
+//go:build history && race
 
 package history_test
 
