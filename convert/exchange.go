@@ -101,8 +101,7 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	case r.In == Chat && to == Chat:
 		body = t.chatToChat()
 	case r.In == Chat:
-		t.stops = stops(r.chat)
-		body, err = toResponses(r.chat, &t.o, &t.Report)
+		body, err = t.chatToResponses()
 	case to == Chat:
 		body, err = toChat(r.Canonical, &t.o, &t.Report, t.names)
 	default:
@@ -117,6 +116,26 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	}
 	t.Body, err = json.Marshal(body, writeOptions)
 	return t, err
+}
+
+// chatToResponses is a Chat client's request for a Responses upstream.
+func (t *Turn) chatToResponses() (*responses.Request, error) {
+	req, err := toResponses(t.req.chat, &t.o, &t.Report)
+	if err != nil {
+		return nil, err
+	}
+	if t.stops = stops(t.req.chat); len(t.stops) > maxStops {
+		return nil, invalid("array_above_max_length", "stop", "Invalid 'stop': array too long. Expected an array with maximum length %d, but got an array with length %d instead.", maxStops, len(t.stops))
+	}
+	for _, stop := range t.stops {
+		if len(stop) > maxStop {
+			return nil, invalid("string_above_max_length", "stop", "Invalid 'stop': string too long. The upstream has no stop sequences, and the gateway looks for those of up to %d bytes.", maxStop)
+		}
+	}
+	if t.o.dialect().FunctionsOnly {
+		err = onlyFunctions(req, t.names)
+	}
+	return req, err
 }
 
 // chatToChat is the client's own request, with what its answer in another API
@@ -167,7 +186,7 @@ func (t *Turn) Reader(emit Emit, cancel func()) StreamReader {
 		return newChatStream(t.req.Canonical, &t.o, t.names, emit)
 	}
 	s := newResponsesStream(t.req.Canonical, &t.o, t.stops, emit)
-	s.fill, s.cancel = t.req.Out == Responses, cancel
+	s.names, s.fill, s.cancel = t.names, t.req.Out == Responses, cancel
 	return s
 }
 
@@ -252,7 +271,7 @@ func (t *Turn) responsesAnswer(body []byte) (*responses.Response, error) {
 		}
 	}
 	s := newResponsesStream(t.req.Canonical, &t.o, t.stops, nil)
-	s.fill, s.l.emit = t.req.Out == Responses, lastOf(&resp)
+	s.names, s.fill, s.l.emit = t.names, t.req.Out == Responses, lastOf(&resp)
 	s.see(resp)
 	if err := s.begin(); err != nil {
 		return nil, err

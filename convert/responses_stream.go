@@ -16,6 +16,7 @@ type responsesStream struct {
 	l      ladder
 	o      *Options
 	client *responses.Request
+	names  *Names // of the tools, as the upstream was given them
 	fill   bool   // the client sees the response object: it has all members
 	cancel func() // the upstream, when the rest is not wanted
 
@@ -278,6 +279,9 @@ func (s *responsesStream) outputs(output []responses.Item, status string) error 
 		item := &output[i]
 		if !typed(item) {
 			continue
+		}
+		if s.names.wrappedCall(item) {
+			item = unwrapped(item)
 		}
 		it := s.match(item, told)
 		if it == nil {
