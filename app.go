@@ -26,6 +26,7 @@ type App struct {
 	storage    certmagic.Storage
 	needSealer bool // some handler has no seal_key of its own
 	rings      map[string]*keyring
+	bridges    []*bridge
 
 	// ready is closed when Start has opened everything: apps start in no fixed
 	// order, so a request may come before.
@@ -75,12 +76,17 @@ func (a *App) Start() error {
 		}
 		r.enter()
 	}
-	if !a.needSealer {
-		return nil
+	if a.needSealer {
+		if err := a.openSealer(); err != nil {
+			a.Stop()
+			return err
+		}
 	}
-	if err := a.openSealer(); err != nil {
-		a.Stop()
-		return err
+	for _, b := range a.bridges {
+		if err := b.start(); err != nil {
+			a.Stop()
+			return fmt.Errorf("starting the MCP servers: %w", err)
+		}
 	}
 	return nil
 }
@@ -100,6 +106,9 @@ func (a *App) Stop() error {
 	for _, r := range a.rings {
 		r.exit()
 		r.close()
+	}
+	for _, b := range a.bridges {
+		b.stop()
 	}
 	return nil
 }

@@ -94,6 +94,10 @@ type Handler struct {
 	// api_key: whoever reaches the site spends it. Default: false.
 	AllowAnonymous bool `json:"allow_anonymous,omitempty"`
 
+	// Servers of the Model Context Protocol whose tools the upstream's model may call,
+	// and which are run here. Default: none.
+	MCP *MCP `json:"mcp,omitempty"`
+
 	app    *App
 	sealer *convert.Sealer // under SealKey, if there is one
 	logger *zap.Logger
@@ -150,6 +154,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("keys: %w", err)
 		}
 	}
+	if h.MCP != nil {
+		if err := h.MCP.provision(ctx, h.app); err != nil {
+			return fmt.Errorf("mcp: %w", err)
+		}
+	}
 	return registerMetrics(ctx.GetMetricsRegistry())
 }
 
@@ -165,6 +174,11 @@ func (h *Handler) Validate() error {
 	}
 	if h.HostedTools != "" && h.HostedTools != "refuse" && h.HostedTools != "drop" {
 		return fmt.Errorf("hosted_tools is %q, and must be refuse or drop", h.HostedTools)
+	}
+	if h.MCP != nil {
+		if err := h.MCP.validate(); err != nil {
+			return fmt.Errorf("mcp: %w", err)
+		}
 	}
 	for i, u := range h.Upstreams {
 		if err := u.validate(); err != nil {

@@ -61,6 +61,9 @@ type Options struct {
 	// Reasoning is the form in which a Responses client sees the reasoning of a
 	// Chat upstream. Default: [ReasoningSummary].
 	Reasoning ReasoningForm
+	// Carry seals the model's reasoning although the client does not carry it: the
+	// gateway itself does, between the turns of a [Splice].
+	Carry bool
 	// NewID makes an id that begins with prefix, such as "msg_". Default: random.
 	NewID func(prefix string) string
 	// Now is the clock. Default: [time.Now].

@@ -20,6 +20,8 @@ type Request struct {
 	// Canonical is the request. To change what the upstream is asked, change it
 	// before [Request.To].
 	Canonical *responses.Request
+	// More is added to the request by [Request.To].
+	More More
 
 	chat *chat.Request // of a Chat client
 }
@@ -99,13 +101,14 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	var err error
 	switch {
 	case r.In == Chat && to == Chat:
-		body = t.chatToChat()
+		body, err = t.chatToChat()
 	case r.In == Chat:
 		body, err = t.chatToResponses()
 	case to == Chat:
-		body, err = toChat(r.Canonical, &t.o, &t.Report, t.names)
+		body, err = toChat(r.asked(), &t.o, &t.Report, t.names)
 	default:
-		req := *r.Canonical
+		req := *r.asked()
+		r.More.forResponses(&req, t.o.dialect())
 		if o.Model != "" {
 			req.Model = o.Model
 		}
@@ -132,6 +135,10 @@ func (t *Turn) chatToResponses() (*responses.Request, error) {
 			return nil, invalid("string_above_max_length", "stop", "Invalid 'stop': string too long. The upstream has no stop sequences, and the gateway looks for those of up to %d bytes.", maxStop)
 		}
 	}
+	if t.req.More.used() {
+		t.req.More.add(req)
+		t.req.More.forResponses(req, t.o.dialect())
+	}
 	if t.o.dialect().FunctionsOnly {
 		err = onlyFunctions(req, t.names)
 	}
@@ -140,12 +147,12 @@ func (t *Turn) chatToResponses() (*responses.Request, error) {
 
 // chatToChat is the client's own request, with what its answer in another API
 // needs.
-func (t *Turn) chatToChat() *chat.Request {
+func (t *Turn) chatToChat() (*chat.Request, error) {
 	req := *t.req.chat
 	if t.o.Model != "" {
 		req.Model = t.o.Model
 	}
-	if or(req.Stream, false) && !t.o.dialect().NoUsage && t.req.Out == Responses {
+	if or(req.Stream, false) && !t.o.dialect().NoUsage && (t.req.Out == Responses || t.req.More.used()) {
 		options := chat.StreamOptions{}
 		if req.StreamOptions != nil {
 			options = *req.StreamOptions
@@ -161,7 +168,7 @@ func (t *Turn) chatToChat() *chat.Request {
 			t.names.add(tool.Function.Name, toolRef{name: tool.Function.Name})
 		}
 	}
-	return &req
+	return &req, t.addToChat(&req)
 }
 
 // StreamReader reads an upstream's stream and emits canonical events.
@@ -186,7 +193,7 @@ func (t *Turn) Reader(emit Emit, cancel func()) StreamReader {
 		return newChatStream(t.req.Canonical, &t.o, t.names, emit)
 	}
 	s := newResponsesStream(t.req.Canonical, &t.o, t.stops, emit)
-	s.names, s.fill, s.cancel = t.names, t.req.Out == Responses, cancel
+	s.names, s.more, s.fill, s.cancel = t.names, t.req.More.used(), t.req.Out == Responses, cancel
 	return s
 }
 
@@ -271,7 +278,7 @@ func (t *Turn) responsesAnswer(body []byte) (*responses.Response, error) {
 		}
 	}
 	s := newResponsesStream(t.req.Canonical, &t.o, t.stops, nil)
-	s.names, s.fill, s.l.emit = t.names, t.req.Out == Responses, lastOf(&resp)
+	s.names, s.more, s.fill, s.l.emit = t.names, t.req.More.used(), t.req.Out == Responses, lastOf(&resp)
 	s.see(resp)
 	if err := s.begin(); err != nil {
 		return nil, err

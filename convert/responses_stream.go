@@ -1,6 +1,8 @@
 package convert
 
 import (
+	"slices"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -17,6 +19,7 @@ type responsesStream struct {
 	o      *Options
 	client *responses.Request
 	names  *Names // of the tools, as the upstream was given them
+	more   bool   // the upstream was asked for more than the client asked for
 	fill   bool   // the client sees the response object: it has all members
 	cancel func() // the upstream, when the rest is not wanted
 
@@ -171,8 +174,26 @@ func (s *responsesStream) see(r *responses.Response) {
 			s.echo = echo(s.client, false)
 		}
 		r.Echo = withDefaults(r.Echo, s.echo)
+		if s.more {
+			r.Echo = withDefaults(members(s.echo, "tools", "tool_choice", "max_output_tokens"), r.Echo)
+		}
 	}
 	s.resp = r
+}
+
+// members are some members of an object.
+func members(object jsontext.Value, names ...string) jsontext.Value {
+	b := jsontext.Value{'{'}
+	for name, value := range eachMember(object) {
+		if !slices.Contains(names, name) {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(appendQuoted(b, name), ':'), value...)
+	}
+	return append(b, '}')
 }
 
 // withDefaults is an object with the members that it does not have, or has as
