@@ -36,6 +36,10 @@ import (
 var storageDir = filepath.Join(os.TempDir(), "chat2response-test")
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "mcp-server" { // run again by the tests of MCP
+		serveStdio()
+		return
+	}
 	caddy.RegisterModule(accessLogs{})
 	goleak.VerifyTestMain(m,
 		// certmagic's cache of certificates lives as long as the process: Caddy makes
