@@ -128,6 +128,9 @@ func (x *exchange) whole() error {
 func (x *exchange) writeWhole(resp *responses.Response) error {
 	x.last = resp
 	x.outcome = outcomeOf(resp.Status)
+	if lost := x.record(resp); lost != nil {
+		return lost
+	}
 	body, err := x.req.Write(resp)
 	if err != nil {
 		return err
@@ -143,6 +146,7 @@ func (x *exchange) writeWhole(resp *responses.Response) error {
 // emit takes the events of the answer, in order.
 func (x *exchange) emit(e *responses.Event) error {
 	if responses.Terminal(e.Type) {
+		x.recordEvent(e)
 		x.ended = true
 		x.last = e.Response
 		x.outcome = outcomeOf(e.Response.Status)

@@ -72,6 +72,18 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	        stale_on_error   <duration>
 //	        purge_after      <duration>|never
 //	    }
+//
+//	    state [upstream|local] [memory|bbolt [<path>]|redis <url>]|off {
+//	        store { <settings of the store> }
+//	        ttl              <duration>
+//	        conversation_ttl <duration>|never
+//	        max_response     <size>
+//	        max_chain        <size>
+//	        max_bytes        <size>
+//	        max_records      <number>
+//	        key              <secret>
+//	        chat_completions
+//	    }
 //	}
 //
 // An upstream is host:port or a URL. A URL's path is where the API is; without
@@ -155,6 +167,8 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 		return true, nil
 	case "keys":
 		return true, h.unmarshalKeys(d)
+	case "state":
+		return true, h.unmarshalState(d)
 	case "max_body", "reasoning_events", "hosted_tools", "seal_key", "keep_alive":
 		if !d.AllArgs(&arg) {
 			return true, d.ArgErr()

@@ -30,6 +30,7 @@ type exchange struct {
 	model string // the client's name for it
 
 	key    *keystore.Key // the client's
+	memory *memory       // what is continued and kept, nil if nothing
 	leaves []func()      // give back what admit has taken
 
 	// Of a translated answer:
@@ -45,6 +46,7 @@ type exchange struct {
 	failure *convert.Error // the answer failed
 	cause   error          // what Caddy said of it
 	outcome string         // for the log and the metrics
+	unkept  bool           // the answer was to be stored and could not be
 }
 
 // set sets a placeholder of the request.
@@ -90,7 +92,7 @@ func (x *exchange) serve() error {
 // count as a failure of the upstream, and clients could switch upstreams off.
 func (x *exchange) express() bool {
 	length := x.r.ContentLength
-	return !x.byModel() && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
+	return !x.byModel() && !x.readsAlways(x.route.in) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
 		checkMediaType(x.r.Header.Get("Content-Type")) == nil && length >= 0 && length <= x.h.MaxBody
 }
 
@@ -231,13 +233,17 @@ func (x *exchange) read() (body []byte, alias string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if in == out && in == x.up.Mode && x.route.name != "convert" {
+	same := in == out && in == x.up.Mode && x.route.name != "convert"
+	if same && !x.readsAlways(in) {
 		return body, alias, nil // its bytes go on as they are
 	}
 	if x.req, err = convert.Read(in, body); err != nil {
 		return nil, "", err
 	}
 	x.req.Out = out
+	if same && !x.stateful() {
+		x.req = nil
+	}
 	return body, alias, nil
 }
 
@@ -251,6 +257,7 @@ func (x *exchange) options(alias string) (convert.Options, error) {
 	}
 	return convert.Options{
 		Dialect: x.up.dialect, Strict: x.h.Strict, Model: alias, Sealer: sealer,
+		Stored:     x.memory != nil && x.memory.save,
 		DropHosted: x.h.HostedTools == "drop", Reasoning: convert.ReasoningForm(x.h.ReasoningEvents),
 	}, nil
 }
@@ -259,6 +266,9 @@ func (x *exchange) options(alias string) (convert.Options, error) {
 func (x *exchange) convert() error {
 	_, alias, err := x.read()
 	if err != nil {
+		return err
+	}
+	if err := x.recall(); err != nil {
 		return err
 	}
 	o, err := x.options(alias)
@@ -298,6 +308,9 @@ func (x *exchange) translate() error {
 			}
 		}
 		return x.direct(x.up, paths[x.up.Mode], body)
+	}
+	if err := x.recall(); err != nil {
+		return err
 	}
 	o, err := x.options(alias)
 	if err != nil {

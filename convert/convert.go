@@ -61,10 +61,16 @@ type Options struct {
 	// Reasoning is the form in which a Responses client sees the reasoning of a
 	// Chat upstream. Default: [ReasoningSummary].
 	Reasoning ReasoningForm
+	// Stored tells that the answer can be asked for later: it is what its member
+	// store says, and what else it needs, such as background, is seen to by the
+	// caller. Default: false.
+	Stored bool
 	// NewID makes an id that begins with prefix, such as "msg_". Default: random.
 	NewID func(prefix string) string
 	// Now is the clock. Default: [time.Now].
 	Now func() time.Time
+
+	past int // how many items of the input are not the request's own
 }
 
 func (o *Options) dialect() *Dialect {

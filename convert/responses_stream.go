@@ -154,8 +154,8 @@ func (s *responsesStream) see(r *responses.Response) {
 	if old.ID != "" { // these are what the client was told
 		r.ID, r.CreatedAt, r.Model = old.ID, old.CreatedAt, old.Model
 	}
-	if r.ID == "" {
-		r.ID = s.o.newID("resp_")
+	if r.ID == "" || s.o.Stored && old.ID == "" {
+		r.ID = s.o.newID("resp_") // what is stored here has an id of ours
 	}
 	if r.CreatedAt == 0 {
 		r.CreatedAt = responses.Seconds(s.o.now().Unix())
@@ -167,9 +167,12 @@ func (s *responsesStream) see(r *responses.Response) {
 			r.ServiceTier = "default"
 		}
 		if s.echo == nil {
-			s.echo = echo(s.client, false)
+			s.echo = echo(s.client, s.o.Stored)
 		}
 		r.Echo = withDefaults(r.Echo, s.echo)
+		if s.o.Stored {
+			SetStored(r, true) // here, whatever the upstream does
+		}
 	}
 	s.resp = r
 }
