@@ -22,6 +22,9 @@ func (x *exchange) answer() error {
 	x.stream = x.req.Stream()
 	x.out = sse.NewWriter(startWriter{x}, http.NewResponseController(x.w).Flush)
 	x.write = x.req.Writer(x.out)
+	if x.work != nil {
+		x.write = x.work.event
+	}
 	x.resp = &responder{x: x, header: http.Header{}}
 	defer x.resp.stop() // also when the upstream's handler panics: a timer must not write any more
 
@@ -128,6 +131,9 @@ func (x *exchange) whole() error {
 func (x *exchange) writeWhole(resp *responses.Response) error {
 	x.last = resp
 	x.outcome = outcomeOf(resp.Status)
+	if x.work != nil {
+		return x.work.end(resp)
+	}
 	if lost := x.record(resp); lost != nil {
 		return lost
 	}

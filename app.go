@@ -109,6 +109,9 @@ func (a *App) Stop() error {
 		r.close()
 	}
 	for _, r := range a.archives {
+		if caddy.Exiting() {
+			r.fail()
+		}
 		r.close()
 	}
 	return nil

@@ -31,6 +31,7 @@ type exchange struct {
 
 	key    *keystore.Key // the client's
 	memory *memory       // what is continued and kept, nil if nothing
+	work   *work         // of a background response: what it is made for
 	leaves []func()      // give back what admit has taken
 
 	// Of a translated answer:
@@ -57,6 +58,11 @@ func (x *exchange) set(name, value string) {
 
 // serve answers the request. Errors of type *convert.Error are for the client.
 func (x *exchange) serve() error {
+	if p, ids, methods := x.storedRoute(); p != nil {
+		return x.stored(p, ids)
+	} else if methods != nil {
+		return notAllowed(x.w, methods, x.r.Method)
+	}
 	if len(x.route.methods) > 0 && !slices.Contains(x.route.methods, x.r.Method) {
 		if x.route.in == convert.Responses && isUpgrade(x.r) {
 			return noWebSocket
@@ -318,6 +324,9 @@ func (x *exchange) translate() error {
 	}
 	if x.turn, err = x.req.To(x.up.Mode, o); err != nil {
 		return err
+	}
+	if x.background() {
+		return x.detach()
 	}
 	return x.answer()
 }

@@ -161,7 +161,7 @@ func (k *Keys) provisionAdmins() error {
 
 // keyring is an open key store. Handlers with the same configuration share one.
 type keyring struct {
-	opening
+	*opening
 	name   string
 	module store.Module
 	config keystore.Config

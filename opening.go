@@ -19,7 +19,7 @@ type opening struct {
 	closed bool
 }
 
-func newOpening() opening { return opening{ready: make(chan struct{})} }
+func newOpening() *opening { return &opening{ready: make(chan struct{})} }
 
 // opened says how opening went. The app is the first user; shut is called when
 // the last has left. It returns err.

@@ -212,15 +212,16 @@ func (k *Keys) stateStore() json.RawMessage {
 // archive is an open store of what is remembered. Handlers with the same
 // configuration share one.
 type archive struct {
-	opening
+	*opening
 	name    string
 	module  store.Module
 	config  history.Config
 	log     *zap.Logger
 	history *history.History
 
-	busyLock sync.Mutex
-	busy     map[string]bool // conversations that are being continued
+	mu   sync.Mutex
+	busy map[string]bool       // conversations that are being continued
+	jobs map[*history.Job]bool // background responses that run
 }
 
 // archive is that of a configuration.
@@ -231,7 +232,7 @@ func (a *App) archive(identity, name string, module store.Module, config history
 	if a.archives == nil {
 		a.archives = map[string]*archive{}
 	}
-	r := &archive{opening: newOpening(), name: name, module: module, config: config, log: log, busy: map[string]bool{}}
+	r := &archive{opening: newOpening(), name: name, module: module, config: config, log: log, busy: map[string]bool{}, jobs: map[*history.Job]bool{}}
 	a.archives[identity] = r
 	return r
 }
@@ -259,18 +260,41 @@ func (r *archive) open(ctx context.Context) error {
 // it is called. It fails while another request is at it: of two answers only one
 // could be appended.
 func (r *archive) engage(owner, conversation string) (release func(), ok bool) {
-	r.busyLock.Lock()
-	defer r.busyLock.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	name := owner + "\x00" + conversation
 	if r.busy[name] {
 		return nil, false
 	}
 	r.busy[name] = true
 	return sync.OnceFunc(func() {
-		r.busyLock.Lock()
-		defer r.busyLock.Unlock()
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		delete(r.busy, name)
 	}), true
+}
+
+func (r *archive) track(job *history.Job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.jobs[job] = true
+}
+
+func (r *archive) untrack(job *history.Job) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.jobs, job)
+}
+
+// fail ends the background responses that run, as failed: the process ends.
+func (r *archive) fail() {
+	r.mu.Lock()
+	var wg sync.WaitGroup
+	for job := range r.jobs {
+		wg.Go(job.Close)
+	}
+	r.mu.Unlock()
+	wg.Wait()
 }
 
 // tenant is the part of the history that is the client's: that of its key, or of

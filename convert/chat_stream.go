@@ -52,7 +52,7 @@ type chatStream struct {
 }
 
 func newChatStream(client *responses.Request, o *Options, names *Names, emit Emit) *chatStream {
-	return &chatStream{
+	s := &chatStream{
 		o: o, names: names, seal: wantsSeal(client, o), probs: slices.Contains(client.Include, includeLogprobs),
 		l: ladder{o: o, emit: emit},
 		resp: responses.Response{
@@ -61,6 +61,10 @@ func newChatStream(client *responses.Request, o *Options, names *Names, emit Emi
 			ServiceTier: "default", Echo: echo(client, o.Stored),
 		},
 	}
+	if o.queued != nil {
+		s.resp.ID, s.resp.CreatedAt = o.queued.ID, o.queued.CreatedAt
+	}
+	return s
 }
 
 const includeLogprobs = "message.output_text.logprobs"

@@ -70,6 +70,8 @@ type Options struct {
 	// Now is the clock. Default: [time.Now].
 	Now func() time.Time
 
+	queued *responses.Response // see [Turn.Queue]
+
 	past int // how many items of the input are not the request's own
 }
 

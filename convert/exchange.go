@@ -263,6 +263,15 @@ func (t *Turn) whole() *responses.Request {
 	return &req
 }
 
+// Queue returns the response as it is before the upstream is asked. The answer will
+// have its id and its time.
+func (t *Turn) Queue() *responses.Response {
+	queued := newChatStream(t.req.Canonical, &t.o, t.names, nil).resp
+	queued.Status = responses.Queued
+	t.o.queued = &queued
+	return &queued
+}
+
 // StreamReader reads an upstream's stream and emits canonical events.
 type StreamReader interface {
 	// Start is called when the upstream has begun to answer.

@@ -154,7 +154,9 @@ func (s *responsesStream) see(r *responses.Response) {
 	if old.ID != "" { // these are what the client was told
 		r.ID, r.CreatedAt, r.Model = old.ID, old.CreatedAt, old.Model
 	}
-	if r.ID == "" || s.o.Stored && old.ID == "" {
+	if s.o.queued != nil {
+		r.ID, r.CreatedAt = s.o.queued.ID, s.o.queued.CreatedAt
+	} else if r.ID == "" || s.o.Stored && old.ID == "" {
 		r.ID = s.o.newID("resp_") // what is stored here has an id of ours
 	}
 	if r.CreatedAt == 0 {
