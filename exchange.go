@@ -80,6 +80,9 @@ func (x *exchange) serve() error {
 	if err := x.admit(); err != nil {
 		return err
 	}
+	if x.isCount() {
+		return x.countTokens()
+	}
 	if x.route.name == "passthrough" {
 		return x.passThrough()
 	}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/conversations"
 	"github.com/openai/openai-go/v3/option"
@@ -242,4 +244,223 @@ func TestStateChain(t *testing.T) {
 	})
 }
 
-var _ = conversations.ConversationNewParams{}
+// A conversation: its items are asked before the new ones, and each turn is
+// appended; items can be listed, added and removed.
+func TestStateConversation(t *testing.T) {
+	onEachStore(t, func(t *testing.T, state string) {
+		g, m := startState(t, state)
+		c, ctx := g.sdk("alice"), context.Background()
+		conv, err := c.Conversations.New(ctx, conversations.ConversationNewParams{Items: []responses.ResponseInputItemUnionParam{
+			responses.ResponseInputItemParamOfMessage("my name is Ann", "user"),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := responses.ResponseNewParamsConversationUnion{OfString: openai.String(conv.ID)}
+		for i := 2; i <= 4; i++ {
+			resp, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "m", Input: input(fmt.Sprintf("q%d", i)), Conversation: in})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.Conversation.ID != conv.ID || resp.OutputText() != fmt.Sprintf("answer %d to q%d", i, i) {
+				t.Fatalf("turn %d: %s", i, resp.RawJSON())
+			}
+		}
+		if got, want := m.last(t), "user: my name is Ann\nuser: q2\nassistant: answer 2 to q2\nuser: q3\nassistant: answer 3 to q3\nuser: q4\n"; got != want {
+			t.Fatalf("asked\n%s", got)
+		}
+		page, err := c.Conversations.Items.List(ctx, conv.ID, conversations.ItemListParams{Order: "asc", Limit: openai.Int(3)})
+		if err != nil || len(page.Data) != 3 || !page.HasMore {
+			t.Fatalf("items: %v, %v", page, err)
+		}
+		if _, err := c.Conversations.Items.Delete(ctx, conv.ID, page.Data[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Conversations.Update(ctx, conv.ID, conversations.ConversationUpdateParams{Metadata: map[string]string{"a": "b"}}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Conversations.Get(ctx, conv.ID)
+		if err != nil || dig(got.Metadata, "a") != "b" {
+			t.Fatalf("conversation: %v, %v", got, err)
+		}
+		// store:false reads the conversation and leaves it as it is.
+		for range 2 {
+			if _, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "m", Input: input("secret"), Conversation: in, Store: openai.Bool(false)}); err != nil {
+				t.Fatal(err)
+			}
+			if got := m.last(t); strings.Count(got, "secret") != 1 || strings.Contains(got, "Ann") || !strings.Contains(got, "q4") {
+				t.Fatalf("asked\n%s", got)
+			}
+		}
+		if _, err := c.Conversations.Delete(ctx, conv.ID); err != nil {
+			t.Fatal(err)
+		}
+		a := g.post("/v1/responses", `{"model":"m","input":"x","conversation":"`+conv.ID+`"}`, "Authorization", "Bearer alice")
+		if e := a.openAIError(t); a.status != 404 || e.Message != "Conversation with id '"+conv.ID+"' not found." || e.param() != "conversation" {
+			t.Errorf("deleted: %d %s", a.status, a.body)
+		}
+	})
+}
+
+// A tool's call comes from the response before, and its output in the next request.
+func TestStateToolRoundTrip(t *testing.T) {
+	g, m := startState(t, "")
+	tools := `"tools":[{"type":"function","name":"f","parameters":{"type":"object","properties":{}}}]`
+	first := object(t, []byte(g.post("/v1/responses", `{"model":"m","input":"call it",`+tools+`}`).body))
+	if dig(first, "output", 0, "type") != "function_call" {
+		t.Fatalf("no call: %v", first)
+	}
+	next := g.post("/v1/responses", fmt.Sprintf(`{"model":"m","previous_response_id":%q,"input":[{"type":"function_call_output","call_id":%q,"output":"42"}],%s}`,
+		first["id"], dig(first, "output", 0, "call_id"), tools))
+	if next.status != 200 {
+		t.Fatalf("%d %s", next.status, next.body)
+	}
+	if got, want := m.last(t), "user: call it\nassistant: call call_1\ntool: 42call_1\n"; got != want {
+		t.Errorf("asked\n%s", got)
+	}
+	// A client that sends everything again beside the id: nothing is there twice.
+	items, _ := json.Marshal(first["output"])
+	again := g.post("/v1/responses", fmt.Sprintf(`{"model":"m","previous_response_id":%q,"input":%s,%s}`, first["id"],
+		strings.TrimSuffix(string(items), "]")+fmt.Sprintf(`,{"type":"function_call_output","call_id":%q,"output":"43"}]`, dig(first, "output", 0, "call_id")), tools))
+	if got, want := m.last(t), "user: call it\nassistant: call call_1\ntool: 43call_1\n"; again.status != 200 || got != want {
+		t.Errorf("%d, asked\n%s", again.status, got)
+	}
+}
+
+// The AI SDK's habit: what the server has is sent as references.
+func TestStateItemReference(t *testing.T) {
+	g, m := startState(t, "")
+	first := object(t, []byte(g.post("/v1/responses", `{"model":"m","input":"one"}`).body))
+	id := dig(first, "output", 0, "id").(string)
+	a := g.post("/v1/responses", `{"model":"m","input":[{"role":"user","content":"one"},{"type":"item_reference","id":"`+id+`"},{"role":"user","content":"two"}]}`)
+	if got, want := m.last(t), "user: one\nassistant: answer 1 to one\nuser: two\n"; a.status != 200 || got != want {
+		t.Errorf("%d %s, asked\n%s", a.status, a.body, got)
+	}
+	// And from there on by id.
+	a = g.post("/v1/responses", fmt.Sprintf(`{"model":"m","input":"three","previous_response_id":%q}`, object(t, []byte(a.body))["id"]))
+	if got, want := m.last(t), "user: one\nassistant: answer 1 to one\nuser: two\nassistant: answer 2 to two\nuser: three\n"; a.status != 200 || got != want {
+		t.Errorf("%d %s, asked\n%s", a.status, a.body, got)
+	}
+	for _, header := range []string{"Bearer other", ""} {
+		if header == "" {
+			id = "msg_unknown"
+		}
+		a = g.post("/v1/responses", `{"model":"m","input":[{"role":"user","content":"x"},{"type":"item_reference","id":"`+id+`"}]}`, "Authorization", header)
+		e := a.openAIError(t)
+		if a.status != 404 || e.param() != "input[1]" || !strings.HasPrefix(e.Message, "Item with id '"+id+"' not found.") {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+}
+
+// The original's promise: the client sends only what is new, in either API.
+func TestStateConversationID(t *testing.T) {
+	g, m := startState(t, "")
+	chat := func(path, text string, stream bool) string {
+		t.Helper()
+		a := g.post(path+"?conversation_id=chat-123", fmt.Sprintf(`{"model":"m","stream":%v,"messages":[{"role":"system","content":"be kind"},{"role":"user","content":%q}]}`, stream, text))
+		if a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return a.body
+	}
+	chat("/v1/chat/completions", "one", false)
+	chat("/proxy", "two", true)
+	chat("/v1/chat/completions", "three", true)
+	a := g.post("/v1/responses?conversation_id=chat-123", `{"model":"m","input":"four"}`)
+	if a.status != 200 || dig(object(t, []byte(a.body)), "conversation", "id") != "chat-123" {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	wanted := "system: be kind\nuser: one\nassistant: answer 1 to one\nuser: two\nassistant: answer 2 to two\nuser: three\nassistant: answer 3 to three\nuser: four\n"
+	if got := m.last(t); got != wanted {
+		t.Errorf("asked\n%s", got)
+	}
+	// /convert shows what would be asked, and leaves the conversation as it is.
+	for range 2 {
+		a = g.post("/convert?conversation_id=chat-123", `{"model":"m","input":"five"}`)
+		if got := transcript(t, a.body); got != wanted+"assistant: answer 4 to four\nuser: five\n" {
+			t.Errorf("converted\n%s", a.body)
+		}
+	}
+	// Only who says store:false is not kept.
+	a = g.post("/v1/chat/completions?conversation_id=chat-123", `{"model":"m","store":false,"messages":[{"role":"user","content":"secret"}]}`)
+	if got := m.last(t); a.status != 200 || got != wanted+"assistant: answer 4 to four\nuser: secret\n" {
+		t.Errorf("asked\n%s", got)
+	}
+	if a = g.post("/convert?conversation_id=chat-123", `{"model":"m","input":"five"}`); strings.Contains(a.body, "secret") {
+		t.Errorf("kept: %s", a.body)
+	}
+	for query, status := range map[string]int{"conversation_id=": 400, "conversation_id=a&conversation_id=b": 400, "conversation_id=conv_unknown": 404} {
+		if a = g.post("/proxy?"+query, chatBody("m", false)); a.status != status {
+			t.Errorf("%s: %d %s", query, a.status, a.body)
+		}
+	}
+	a = g.post("/v1/responses?conversation_id=x", `{"model":"m","input":"x","previous_response_id":"resp_1"}`)
+	if e := a.openAIError(t); e.code() != "mutually_exclusive_parameters" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// Without state everything that needs it is refused by name, before the upstream is
+// asked; the rest is served and says that it is not stored.
+func TestStateOff(t *testing.T) {
+	g, m := startState(t, "state off")
+	for body, param := range map[string]string{
+		`{"model":"m","input":"x","previous_response_id":"resp_1"}`:                                        "previous_response_id",
+		`{"model":"m","input":"x","conversation":"conv_1"}`:                                                "conversation",
+		`{"model":"m","input":"x","background":true}`:                                                      "background",
+		`{"model":"m","input":[{"role":"user","content":"x"},{"type":"item_reference","id":"msg_1"}]}`:     "input[1]",
+		`{"model":"m","input":[{"role":"user","content":"x"},{"id":"msg_1"}],"store":false,"stream":true}`: "input[1]",
+	} {
+		a := g.post("/v1/responses", body)
+		if e := a.openAIError(t); a.status != 400 || e.param() != param || !strings.Contains(e.Message, "state off") {
+			t.Errorf("%s: %d %s", body, a.status, a.body)
+		}
+	}
+	a := g.post("/v1/chat/completions?conversation_id=x", chatBody("m", false))
+	if e := a.openAIError(t); a.status != 400 || e.param() != "conversation_id" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if m.requests() != 0 {
+		t.Error("the upstream was asked")
+	}
+	a = g.post("/v1/responses", `{"model":"m","input":"x"}`)
+	body := object(t, []byte(a.body))
+	if a.status != 200 || body["store"] != false {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a = g.get("/v1/responses/" + body["id"].(string)); a.status != 404 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// What is not to be stored leaves no trace in the store, the log or the metrics.
+func TestStateStoresNothing(t *testing.T) {
+	path := t.TempDir() + "/state.db"
+	g, _ := startState(t, "state bbolt "+path+" {\n chat_completions\n}")
+	const canary = "canary-8f3b"
+	for _, stream := range []bool{true, false} {
+		a := g.post("/v1/responses", fmt.Sprintf(`{"model":"m","input":"%s","store":false,"stream":%v}`, canary, stream))
+		if a.status != 200 || !strings.Contains(a.body, canary) || !strings.Contains(a.body, `"store":false`) || strings.Contains(a.body, `"store":true`) {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		g.post("/v1/responses?conversation_id=c", fmt.Sprintf(`{"model":"m","input":"%s","store":false,"stream":%v}`, canary, stream))
+		g.post("/v1/chat/completions", fmt.Sprintf(`{"model":"m","messages":[{"role":"user","content":"%s"}],"stream":%v}`, canary, stream))
+	}
+	g.post("/v1/responses", `{"model":"m","input":"kept"}`)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(file), "kept") {
+		t.Fatalf("%v: what is stored is not in the file as it is", err)
+	}
+	if strings.Contains(string(file), canary) {
+		t.Error("the canary is in the file")
+	}
+	for _, entry := range takeLogs() {
+		if line, _ := json.Marshal(entry); strings.Contains(string(line), canary) {
+			t.Errorf("the canary is in the log: %s", line)
+		}
+	}
+}
