@@ -1,14 +1,17 @@
 package chat2response
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/labiium/chat2response/keystore"
+	"github.com/labiium/chat2response/mcpbridge"
 )
 
 func init() {
@@ -17,7 +20,8 @@ func init() {
 
 // adminAPI is /chat2response/keys on Caddy's admin socket: what the handler
 // answers under /keys, with the socket's own protection. With several key stores
-// the query names one: ?store=<name>.
+// the query names one: ?store=<name>. /chat2response/mcp tells how the MCP servers
+// are.
 type adminAPI struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -37,7 +41,21 @@ func (a adminAPI) Routes() []caddy.AdminRoute {
 	for path, methods := range keyRoutes {
 		routes = append(routes, caddy.AdminRoute{Pattern: methods[0] + " " + adminPrefix + path, Handler: caddy.AdminHandlerFunc(a.serve)})
 	}
-	return routes
+	return append(routes, caddy.AdminRoute{Pattern: "GET /chat2response/mcp", Handler: caddy.AdminHandlerFunc(a.mcp)})
+}
+
+// mcp lists the MCP servers of the running configuration.
+func (adminAPI) mcp(w http.ResponseWriter, _ *http.Request) error {
+	bridges.Lock()
+	list := slices.Clone(bridges.list)
+	bridges.Unlock()
+	all := []mcpbridge.Status{}
+	for _, b := range list {
+		all = append(all, b.Status()...)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	return json.NewEncoder(w).Encode(all)
 }
 
 func (adminAPI) serve(w http.ResponseWriter, r *http.Request) error {

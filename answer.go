@@ -2,6 +2,7 @@ package chat2response
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,11 +15,9 @@ import (
 // paths are where an upstream of each API takes requests, below its base.
 var paths = map[convert.API]string{convert.Chat: "/chat/completions", convert.Responses: "/responses"}
 
-// answer calls the upstream and translates its answer.
+// answer calls the upstream, more than once where there are tools to run, and
+// translates its answer.
 func (x *exchange) answer() error {
-	ctx, cancel := context.WithCancel(x.r.Context())
-	defer cancel()
-	x.cancel = cancel
 	x.stream = x.req.Stream()
 	x.out = sse.NewWriter(startWriter{x}, http.NewResponseController(x.w).Flush)
 	x.write = x.req.Writer(x.out)
@@ -27,7 +26,31 @@ func (x *exchange) answer() error {
 	}
 	x.resp = &responder{x: x, header: http.Header{}}
 	defer x.resp.stop() // also when the upstream's handler panics: a timer must not write any more
+	var err error
+	if x.loop != nil {
+		err = x.loop.run()
+	} else if err = x.ask(); err == nil {
+		err = x.deliver()
+	}
+	if err != errGone {
+		return err
+	}
+	x.outcome = "client_gone"
+	if !x.begun {
+		x.w.WriteHeader(statusClientGone) // for the access log
+	}
+	return nil
+}
 
+// errGone is that the client has left.
+var errGone = errors.New("the client has gone")
+
+// ask calls the upstream once. What it answers has been emitted as events when ask
+// returns, or stands in x.last; an error is one that came instead of an answer.
+func (x *exchange) ask() error {
+	ctx, cancel := context.WithCancel(x.r.Context())
+	defer cancel()
+	x.resp.locked(func() error { x.cancel = cancel; return nil })
 	r := x.up.translated(ctx, x.r, paths[x.up.Mode], x.turn.Body, x.stream)
 	aborted, err := x.call(r)
 	var cause *convert.Error
@@ -37,13 +60,9 @@ func (x *exchange) answer() error {
 	ended := x.resp.finish(cause)
 	switch {
 	case !ended && (x.gone || x.r.Context().Err() != nil):
-		x.outcome = "client_gone"
-		if !x.begun {
-			x.w.WriteHeader(statusClientGone) // for the access log
-		}
-		return nil
+		return errGone
 	case x.resp.streaming:
-		return x.streamed()
+		return nil
 	case err != nil:
 		return x.caddyError(err)
 	case x.resp.refused != nil:
@@ -76,8 +95,8 @@ func (x *exchange) call(r *http.Request) (aborted bool, err error) {
 	return false, err
 }
 
-// streamed ends an answer whose upstream streamed.
-func (x *exchange) streamed() error {
+// deliver ends the client's answer.
+func (x *exchange) deliver() error {
 	switch {
 	case x.failure != nil && !x.begun:
 		return x.failure
@@ -117,14 +136,16 @@ func (x *exchange) whole() error {
 		x.outcome = "upstream_error"
 		return err
 	}
-	if !x.stream {
-		return x.writeWhole(resp)
+	if x.loop == nil && !x.stream {
+		x.last = resp
+		return nil
 	}
-	if err := convert.Replay(resp, x.emit); err != nil {
-		return nil // the client has gone
-	}
-	x.out.Send()
-	return nil
+	return x.resp.locked(func() error {
+		if convert.Replay(resp, x.emit) != nil || x.send() != nil {
+			return errGone
+		}
+		return nil
+	})
 }
 
 // writeWhole sends the client its answer in one piece.
@@ -149,11 +170,20 @@ func (x *exchange) writeWhole(resp *responses.Response) error {
 	return nil
 }
 
-// emit takes the events of the answer, in order.
+// emit takes the events of the upstream's answer, in order.
 func (x *exchange) emit(e *responses.Event) error {
+	x.ended = x.ended || responses.Terminal(e.Type)
+	if x.loop != nil {
+		return x.loop.splice.Event(e)
+	}
+	return x.tell(e)
+}
+
+// tell takes the events of the client's answer, in order.
+func (x *exchange) tell(e *responses.Event) error {
 	if responses.Terminal(e.Type) {
 		x.recordEvent(e)
-		x.ended = true
+		x.told = true
 		x.last = e.Response
 		x.outcome = outcomeOf(e.Response.Status)
 		if e.Type == responses.EventFailed {

@@ -27,6 +27,7 @@ type App struct {
 	needSealer bool // some handler has no seal_key of its own
 	rings      map[string]*keyring
 	archives   map[string]*archive
+	bridges    []*bridge
 
 	// ready is closed when Start has opened everything: apps start in no fixed
 	// order, so a request may come before.
@@ -82,12 +83,17 @@ func (a *App) Start() error {
 			return fmt.Errorf("opening the store %s of the state: %w", r.name, err)
 		}
 	}
-	if !a.needSealer {
-		return nil
+	if a.needSealer {
+		if err := a.openSealer(); err != nil {
+			a.Stop()
+			return err
+		}
 	}
-	if err := a.openSealer(); err != nil {
-		a.Stop()
-		return err
+	for _, b := range a.bridges {
+		if err := b.start(); err != nil {
+			a.Stop()
+			return fmt.Errorf("starting the MCP servers: %w", err)
+		}
 	}
 	return nil
 }
@@ -113,6 +119,9 @@ func (a *App) Stop() error {
 			r.fail()
 		}
 		r.close()
+	}
+	for _, b := range a.bridges {
+		b.stop()
 	}
 	return nil
 }

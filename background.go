@@ -28,12 +28,17 @@ func (x *exchange) background() bool {
 // detach stores the response as queued, has it made by a goroutine that outlives
 // the request, and tells the client of it: the response as it is, or its events.
 // https://platform.openai.com/docs/guides/background
-func (x *exchange) detach() error {
+func (x *exchange) detach(o convert.Options) error {
 	m := x.memory
 	if !m.save {
 		return badRequest("invalid_value", "background", "Background mode requires 'store' to be true.")
 	}
-	queued := x.turn.Queue()
+	if x.loop == nil { // what cannot be translated is refused at once
+		if _, err := x.req.To(x.up.Mode, o); err != nil {
+			return err
+		}
+	}
+	queued := x.req.Queue(&o)
 	m.turn.Response = queued
 	stream := x.req.Stream()
 	job, err := m.tenant.Start(context.Background(), m.turn, stream)
@@ -46,7 +51,7 @@ func (x *exchange) detach() error {
 	waits := m.archive
 	waitErr := waits.use(x.r.Context()) // for this request itself
 	m.archive.track(job)
-	go y.run(queued)
+	go y.run(queued, o)
 	if waitErr != nil {
 		return x.stateError(waitErr, "")
 	}
@@ -62,11 +67,13 @@ func (x *exchange) detach() error {
 // write to, and on a request of its own.
 func (x *exchange) worker(job *history.Job) *exchange {
 	y := &exchange{
-		h: x.h, w: nobody{http.Header{}}, next: x.next, route: x.route, up: x.up, req: x.req, turn: x.turn, model: x.model,
-		key: x.key, memory: x.memory, leaves: x.leaves,
+		h: x.h, w: nobody{http.Header{}}, next: x.next, route: x.route, up: x.up, req: x.req, model: x.model,
+		key: x.key, leaves: x.leaves, loop: x.loop, sent: x.sent, same: x.same,
+		work: &work{job: job, turn: x.memory.turn},
 	}
-	y.work = &work{job: job, turn: x.memory.turn}
-	y.memory = nil
+	if y.loop != nil {
+		y.loop.x = y
+	}
 	ctx := x.r.Context()
 	r := x.r.WithContext(job.Context())
 	r.Body = http.NoBody // it has been read
@@ -84,7 +91,7 @@ func (x *exchange) worker(job *history.Job) *exchange {
 
 // run makes the answer. It ends with the job finished, or lost to someone who has
 // cancelled or deleted the response.
-func (x *exchange) run(queued *responses.Response) {
+func (x *exchange) run(queued *responses.Response, o convert.Options) {
 	job := x.work.job
 	defer x.leave()
 	defer x.count()
@@ -100,7 +107,7 @@ func (x *exchange) run(queued *responses.Response) {
 	x.begun = true // whatever comes is an event, and no HTTP status
 	if err := job.InProgress(ctx); err != nil {
 		x.work.err = err
-	} else if err := x.answer(); err != nil {
+	} else if err := x.answerWith(o); err != nil {
 		var e *convert.Error
 		if !errors.As(err, &e) {
 			e = upstreamError(err)

@@ -84,6 +84,9 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	        key              <secret>
 //	        chat_completions
 //	    }
+//
+//	    mcp [<mcp.json>] { <settings of the tools> }
+//	    mcp <name> <url>|<command> [<args...>] { <settings of the server> }
 //	}
 //
 // An upstream is host:port or a URL. A URL's path is where the API is; without
@@ -169,6 +172,8 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 		return true, h.unmarshalKeys(d)
 	case "state":
 		return true, h.unmarshalState(d)
+	case "mcp":
+		return true, h.unmarshalMCP(d)
 	case "max_body", "reasoning_events", "hosted_tools", "seal_key", "keep_alive":
 		if !d.AllArgs(&arg) {
 			return true, d.ArgErr()

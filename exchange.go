@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/labiium/chat2response/convert"
+	"github.com/labiium/chat2response/convert/chat"
 	"github.com/labiium/chat2response/convert/responses"
 	"github.com/labiium/chat2response/keystore"
 	"github.com/labiium/chat2response/sse"
@@ -34,6 +35,10 @@ type exchange struct {
 	work   *work         // of a background response: what it is made for
 	leaves []func()      // give back what admit has taken
 
+	loop *loop          // runs the gateway's tools; nil without any
+	sent []chat.Message // a Chat client's messages, as it has sent them
+	same bool           // the upstream speaks the client's API
+
 	// Of a translated answer:
 	stream  bool // the client wants a stream
 	write   convert.Emit
@@ -41,7 +46,8 @@ type exchange struct {
 	resp    *responder
 	cancel  context.CancelFunc // of the upstream's request
 	begun   bool               // the client's header has been sent
-	ended   bool               // the terminal event has been emitted
+	ended   bool               // the upstream's terminal event has come
+	told    bool               // the client's has been emitted
 	gone    bool               // writing to the client has failed
 	last    *responses.Response
 	failure *convert.Error // the answer failed
@@ -101,7 +107,7 @@ func (x *exchange) serve() error {
 // count as a failure of the upstream, and clients could switch upstreams off.
 func (x *exchange) express() bool {
 	length := x.r.ContentLength
-	return !x.byModel() && !x.readsAlways(x.route.in) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
+	return !x.byModel() && !x.mayUse() && !x.readsAlways(x.route.in) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
 		checkMediaType(x.r.Header.Get("Content-Type")) == nil && length >= 0 && length <= x.h.MaxBody
 }
 
@@ -242,17 +248,14 @@ func (x *exchange) read() (body []byte, alias string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	same := in == out && in == x.up.Mode && x.route.name != "convert"
-	if same && !x.readsAlways(in) {
+	x.same = in == out && in == x.up.Mode && x.route.name != "convert"
+	if x.same && !x.wantsTools(body) && !x.readsAlways(in) {
 		return body, alias, nil // its bytes go on as they are
 	}
 	if x.req, err = convert.Read(in, body); err != nil {
 		return nil, "", err
 	}
 	x.req.Out = out
-	if same && !x.stateful() {
-		x.req = nil
-	}
 	return body, alias, nil
 }
 
@@ -309,8 +312,16 @@ func (x *exchange) translate() error {
 	if err != nil {
 		return err
 	}
-	if x.req == nil {
-		x.outcome = "same_api"
+	if x.req != nil {
+		if err := x.recall(); err != nil {
+			return err
+		}
+		if err := x.withTools(); err != nil {
+			return err
+		}
+	}
+	if x.same && x.loop == nil && (x.req == nil || !x.stateful()) {
+		x.req, x.outcome = nil, "same_api"
 		if alias != "" {
 			if body, err = convert.SetModel(body, alias); err != nil {
 				return err
@@ -318,18 +329,25 @@ func (x *exchange) translate() error {
 		}
 		return x.direct(x.up, paths[x.up.Mode], body)
 	}
-	if err := x.recall(); err != nil {
-		return err
-	}
 	o, err := x.options(alias)
 	if err != nil {
 		return err
 	}
+	if x.background() {
+		return x.detach(o)
+	}
+	return x.answerWith(o)
+}
+
+// answerWith translates the request and answers it.
+func (x *exchange) answerWith(o convert.Options) (err error) {
+	if x.loop != nil {
+		o.Carry = true
+		x.loop.options = o
+		return x.answer()
+	}
 	if x.turn, err = x.req.To(x.up.Mode, o); err != nil {
 		return err
-	}
-	if x.background() {
-		return x.detach()
 	}
 	return x.answer()
 }

@@ -99,6 +99,10 @@ type Handler struct {
 	// api_key: whoever reaches the site spends it. Default: false.
 	AllowAnonymous bool `json:"allow_anonymous,omitempty"`
 
+	// Servers of the Model Context Protocol whose tools the upstream's model may call,
+	// and which are run here. Default: none.
+	MCP *MCP `json:"mcp,omitempty"`
+
 	app    *App
 	sealer *convert.Sealer // under SealKey, if there is one
 	logger *zap.Logger
@@ -161,6 +165,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("keys: %w", err)
 		}
 	}
+	if h.MCP != nil {
+		if err := h.MCP.provision(ctx, h.app); err != nil {
+			return fmt.Errorf("mcp: %w", err)
+		}
+	}
 	return registerMetrics(ctx.GetMetricsRegistry())
 }
 
@@ -179,6 +188,11 @@ func (h *Handler) Validate() error {
 	}
 	if err := h.State.validate(); err != nil {
 		return fmt.Errorf("state: %w", err)
+	}
+	if h.MCP != nil {
+		if err := h.MCP.validate(); err != nil {
+			return fmt.Errorf("mcp: %w", err)
+		}
 	}
 	for i, u := range h.Upstreams {
 		if err := u.validate(); err != nil {

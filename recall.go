@@ -28,8 +28,8 @@ type memory struct {
 // client's own naming, of which it sends only what is new.
 const conversationParam = "conversation_id"
 
-// named tells whether the request names a conversation in its query.
-func (x *exchange) named() bool {
+// namesConversation tells whether the request names a conversation in its query.
+func (x *exchange) namesConversation() bool {
 	return strings.Contains(x.r.URL.RawQuery, conversationParam) && x.r.URL.Query().Has(conversationParam)
 }
 
@@ -37,13 +37,13 @@ func (x *exchange) named() bool {
 // upstream speaks it too.
 func (x *exchange) readsAlways(api convert.API) bool {
 	s := x.h.State
-	return s.on() && (api == convert.Responses && s.local(api) || api == convert.Chat && s.ChatCompletions) || x.named()
+	return s.on() && (api == convert.Responses && s.local(api) || api == convert.Chat && s.ChatCompletions) || x.namesConversation()
 }
 
 // stateful tells whether a request whose bytes could go on as they are must not.
 func (x *exchange) stateful() bool {
 	save, _ := x.keeps("")
-	return save || x.named() || x.req.In == convert.Responses && needsState(x.req.Canonical)
+	return save || x.namesConversation() || x.req.In == convert.Responses && needsState(x.req.Canonical)
 }
 
 // recall finds what the request continues and puts it before the request's own
@@ -168,7 +168,7 @@ func (x *exchange) keeps(name string) (save, chat bool) {
 
 // conversationName is the conversation that the query names, or "".
 func (x *exchange) conversationName() (string, error) {
-	if !x.named() {
+	if !x.namesConversation() {
 		return "", nil
 	}
 	names := x.r.URL.Query()[conversationParam]

@@ -576,7 +576,6 @@ var excused = map[string]string{
 	"lmstudio, responses, structured output": "it ignores text.format",
 	"ollama, responses, length stop":         "a response that ran out of tokens is completed",
 	"ollama, responses, content filter":      "the same",
-	"ollama, responses, custom tool":         "its calls have no name when a tool is offered that is no function",
 }
 
 // TestRefereeDialects is the same with each kind of upstream there is.

@@ -50,7 +50,47 @@ type responder struct {
 	idle      *time.Timer
 	end       *time.Timer
 	lingers   bool // end is about linger, not about grace
-	closed    bool
+	closed    bool // the upstream's answer has ended
+	stopped   bool // nothing is written any more
+	turn      int  // how many answers there were before
+}
+
+// again makes the responder ready for the upstream's next answer to the same
+// client.
+func (w *responder) again() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.end != nil {
+		w.end.Stop()
+	}
+	w.header, w.status = http.Header{}, 0
+	w.streaming, w.body, w.refused = false, nil, nil
+	w.parser, w.reader = sse.Parser{}, nil
+	w.end, w.lingers, w.closed = nil, false, false
+	w.x.ended = false
+	w.turn++
+}
+
+// locked calls f while nothing else writes to the client.
+func (w *responder) locked(f func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return f()
+}
+
+// keepAwake sends a streaming client a comment whenever nothing else is sent.
+func (w *responder) keepAwake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.awake()
+}
+
+func (w *responder) awake() {
+	every := time.Duration(w.x.h.KeepAlive)
+	if every > 0 && w.x.stream && w.idle == nil {
+		w.sent = time.Now()
+		w.idle = time.AfterFunc(every, w.keepAlive)
+	}
 }
 
 func (w *responder) Header() http.Header { return w.header }
@@ -69,10 +109,7 @@ func (w *responder) WriteHeader(status int) {
 	defer w.mu.Unlock()
 	w.streaming = true
 	w.reader = w.x.turn.Reader(w.x.emit, w.x.cancel)
-	if every := time.Duration(w.x.h.KeepAlive); every > 0 && w.x.stream {
-		w.sent = time.Now()
-		w.idle = time.AfterFunc(every, w.keepAlive)
-	}
+	w.awake()
 	// An error here is one of the client's connection: the next write meets it too.
 	if w.reader.Start() == nil {
 		w.x.send()
@@ -125,9 +162,9 @@ func (w *responder) await() {
 		if w.end != nil {
 			w.end.Stop()
 		}
-		w.end = time.AfterFunc(linger, w.giveUp)
+		w.end = w.after(linger)
 	case w.end == nil && w.reader.Finishing():
-		w.end = time.AfterFunc(grace, w.giveUp)
+		w.end = w.after(grace)
 	}
 }
 
@@ -149,7 +186,7 @@ func (w *responder) FlushError() error { return nil }
 func (w *responder) keepAlive() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed {
+	if w.stopped || w.x.told {
 		return
 	}
 	every := time.Duration(w.x.h.KeepAlive)
@@ -160,12 +197,18 @@ func (w *responder) keepAlive() {
 	w.idle.Reset(max(every-time.Since(w.sent), time.Millisecond))
 }
 
-// giveUp ends a complete answer whose upstream does not end.
-func (w *responder) giveUp() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.close(nil)
-	w.x.cancel()
+// after ends a complete answer whose upstream does not end in time.
+func (w *responder) after(limit time.Duration) *time.Timer {
+	turn := w.turn
+	return time.AfterFunc(limit, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.turn != turn {
+			return // it has ended, and this is the next
+		}
+		w.close(nil)
+		w.x.cancel()
+	})
 }
 
 // finish ends the answer, when the upstream's handler has returned. cause is why
@@ -183,7 +226,7 @@ func (w *responder) finish(cause *convert.Error) bool {
 func (w *responder) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.closed = true
+	w.closed, w.stopped = true, true
 	if w.idle != nil {
 		w.idle.Stop()
 	}

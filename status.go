@@ -18,6 +18,14 @@ type status struct {
 	ProxyEnabled bool             `json:"proxy_enabled"`
 	Routes       []string         `json:"routes"`
 	Upstreams    []statusUpstream `json:"upstreams"`
+	MCP          []statusMCP      `json:"mcp_servers,omitzero"`
+}
+
+// statusMCP is a server of tools, without what only its operator should see.
+type statusMCP struct {
+	Name  string   `json:"name"`
+	State string   `json:"state"`
+	Tools []string `json:"tools"`
 }
 
 type statusUpstream struct {
@@ -36,6 +44,12 @@ func (x *exchange) status() error {
 	}
 	for _, u := range x.h.Upstreams {
 		s.Upstreams = append(s.Upstreams, statusUpstream{u.Models, u.Mode, u.Dialect})
+	}
+	if x.h.MCP != nil {
+		s.MCP = []statusMCP{}
+		for _, server := range x.h.MCP.bridge.Status() {
+			s.MCP = append(s.MCP, statusMCP{server.Name, server.State, server.Tools})
+		}
 	}
 	body, err := json.Marshal(&s)
 	if err != nil {

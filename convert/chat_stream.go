@@ -53,7 +53,7 @@ type chatStream struct {
 
 func newChatStream(client *responses.Request, o *Options, names *Names, emit Emit) *chatStream {
 	s := &chatStream{
-		o: o, names: names, seal: wantsSeal(client, o), probs: slices.Contains(client.Include, includeLogprobs),
+		o: o, names: names, seal: wantsSeal(client, o) || o.Carry && o.Sealer != nil, probs: slices.Contains(client.Include, includeLogprobs),
 		l: ladder{o: o, emit: emit},
 		resp: responses.Response{
 			ID: o.newID("resp_"), Object: "response", CreatedAt: responses.Seconds(o.now().Unix()),

@@ -65,6 +65,9 @@ type Options struct {
 	// store says, and what else it needs, such as background, is seen to by the
 	// caller. Default: false.
 	Stored bool
+	// Carry seals the model's reasoning although the client does not carry it: the
+	// gateway itself does, between the turns of a [Splice].
+	Carry bool
 	// NewID makes an id that begins with prefix, such as "msg_". Default: random.
 	NewID func(prefix string) string
 	// Now is the clock. Default: [time.Now].

@@ -82,6 +82,9 @@ type Dialect struct {
 
 	// As a Responses upstream:
 
+	// FunctionsOnly: tools other than functions are skipped; custom tools become
+	// functions with one string, "input".
+	FunctionsOnly bool
 	// ReasoningItem is the form of earlier reasoning: encrypted, content, summary, or none.
 	ReasoningItem string
 	// MinTokens is the smallest max_output_tokens that is accepted.
@@ -113,7 +116,7 @@ var generic = Dialect{
 // model's chat template.
 var openModel = Dialect{
 	MaxTokens: "max_tokens", OneSystem: true, Required: "required", Strict: true, JoinText: true,
-	Reasoning: "reasoning_content", ReasoningItem: "content",
+	Reasoning: "reasoning_content", ReasoningItem: "content", FunctionsOnly: true,
 }
 
 // Dialects are the upstreams whose habits are known, by name.

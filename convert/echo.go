@@ -162,6 +162,9 @@ func nullable(s string) *string {
 	return &s
 }
 
+// NewID makes a random id that begins with prefix, such as "msg_".
+func NewID(prefix string) string { return new(Options).newID(prefix) }
+
 func (o *Options) newID(prefix string) string {
 	if o.NewID != nil {
 		return o.NewID(prefix)

@@ -25,6 +25,8 @@ type Request struct {
 	// responses or a conversation that the caller has found. The upstream is asked
 	// with them and not with the ids. Nil: the request stands for itself.
 	Past []responses.Item
+	// More is added to the request by [Request.To].
+	More More
 
 	chat *chat.Request // of a Chat client
 }
@@ -164,15 +166,15 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	case r.In == Chat && to == Chat:
 		body, err = t.chatToChat()
 	case r.In == Chat:
-		t.stops = stops(r.chat)
 		body, err = t.chatToResponses()
 	case to == Chat:
-		body, err = toChat(t.whole(), &t.o, &t.Report, t.names)
+		body, err = toChat(t.asked(), &t.o, &t.Report, t.names)
 	default:
-		req := *t.whole()
+		req := *t.asked()
 		if o.Stored {
 			req.Store = new(bool)
 		}
+		r.More.forResponses(&req, t.o.dialect())
 		if o.Model != "" {
 			req.Model = o.Model
 		}
@@ -183,6 +185,44 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	}
 	t.Body, err = json.Marshal(body, writeOptions)
 	return t, err
+}
+
+// chatToResponses is a Chat client's request for a Responses upstream.
+func (t *Turn) chatToResponses() (*responses.Request, error) {
+	req, err := toResponses(t.req.chat, &t.o, &t.Report)
+	if err != nil {
+		return nil, err
+	}
+	if t.stops = stops(t.req.chat); len(t.stops) > maxStops {
+		return nil, invalid("array_above_max_length", "stop", "Invalid 'stop': array too long. Expected an array with maximum length %d, but got an array with length %d instead.", maxStops, len(t.stops))
+	}
+	for _, stop := range t.stops {
+		if len(stop) > maxStop {
+			return nil, invalid("string_above_max_length", "stop", "Invalid 'stop': string too long. The upstream has no stop sequences, and the gateway looks for those of up to %d bytes.", maxStop)
+		}
+	}
+	if t.req.Past != nil {
+		var again Report
+		own, err := t.req.chatItems(&t.o, &again)
+		if err != nil {
+			return nil, err
+		}
+		req.Input = slices.Concat(t.req.Past, own)
+	}
+	if t.o.Stored {
+		req.Store = new(bool)
+	}
+	if c := t.req.Canonical.Conversation; c != nil && t.req.Past == nil {
+		req.Conversation = c
+	}
+	if t.req.More.used() {
+		t.req.More.add(req)
+		t.req.More.forResponses(req, t.o.dialect())
+	}
+	if t.o.dialect().FunctionsOnly {
+		err = onlyFunctions(req, t.names)
+	}
+	return req, err
 }
 
 // chatToChat is the client's own request, with what its answer in another API
@@ -206,7 +246,7 @@ func (t *Turn) chatToChat() (*chat.Request, error) {
 	if t.o.Model != "" {
 		req.Model = t.o.Model
 	}
-	if or(req.Stream, false) && !t.o.dialect().NoUsage && t.req.Out == Responses {
+	if or(req.Stream, false) && !t.o.dialect().NoUsage && (t.req.Out == Responses || t.req.More.used()) {
 		options := chat.StreamOptions{}
 		if req.StreamOptions != nil {
 			options = *req.StreamOptions
@@ -222,29 +262,7 @@ func (t *Turn) chatToChat() (*chat.Request, error) {
 			t.names.add(tool.Function.Name, toolRef{name: tool.Function.Name})
 		}
 	}
-	return &req, nil
-}
-
-func (t *Turn) chatToResponses() (*responses.Request, error) {
-	req, err := toResponses(t.req.chat, &t.o, &t.Report)
-	if err != nil {
-		return nil, err
-	}
-	if t.req.Past != nil {
-		var again Report
-		own, err := t.req.chatItems(&t.o, &again)
-		if err != nil {
-			return nil, err
-		}
-		req.Input = slices.Concat(t.req.Past, own)
-	}
-	if t.o.Stored {
-		req.Store = new(bool)
-	}
-	if c := t.req.Canonical.Conversation; c != nil && t.req.Past == nil {
-		req.Conversation = c
-	}
-	return req, nil
+	return &req, t.addToChat(&req)
 }
 
 // whole is a Responses client's request with what came before it.
@@ -263,12 +281,12 @@ func (t *Turn) whole() *responses.Request {
 	return &req
 }
 
-// Queue returns the response as it is before the upstream is asked. The answer will
-// have its id and its time.
-func (t *Turn) Queue() *responses.Response {
-	queued := newChatStream(t.req.Canonical, &t.o, t.names, nil).resp
+// Queue returns the response as it is before the upstream is asked. An answer that
+// is read with the same options has its id and its time.
+func (r *Request) Queue(o *Options) *responses.Response {
+	queued := newChatStream(r.Canonical, o, &Names{}, nil).resp
 	queued.Status = responses.Queued
-	t.o.queued = &queued
+	o.queued = &queued
 	return &queued
 }
 
@@ -294,7 +312,7 @@ func (t *Turn) Reader(emit Emit, cancel func()) StreamReader {
 		return newChatStream(t.req.Canonical, &t.o, t.names, emit)
 	}
 	s := newResponsesStream(t.req.Canonical, &t.o, t.stops, emit)
-	s.fill, s.cancel = t.req.Out == Responses, cancel
+	s.names, s.more, s.fill, s.cancel = t.names, t.req.More.used(), t.req.Out == Responses, cancel
 	return s
 }
 
@@ -379,7 +397,7 @@ func (t *Turn) responsesAnswer(body []byte) (*responses.Response, error) {
 		}
 	}
 	s := newResponsesStream(t.req.Canonical, &t.o, t.stops, nil)
-	s.fill, s.l.emit = t.req.Out == Responses, lastOf(&resp)
+	s.names, s.more, s.fill, s.l.emit = t.names, t.req.More.used(), t.req.Out == Responses, lastOf(&resp)
 	s.see(resp)
 	if err := s.begin(); err != nil {
 		return nil, err

@@ -13,6 +13,8 @@ type seenItem struct {
 	// rung is nil for a call that was announced without a name: Ollama does so, and
 	// a client cannot be told the name later.
 	rung *rung
+	// unwrap is set for the call of a custom tool that was made a function.
+	unwrap *unwrapper
 }
 
 // find is the item of an event: by its id, else by its place; Ollama gives all
@@ -53,9 +55,23 @@ func (s *responsesStream) itemAdded(item *responses.Item, place int) error {
 	if isCall(item.Type) && item.Name == "" {
 		return nil
 	}
+	if s.names.wrappedCall(item) {
+		item, it.unwrap = unwrapped(item), new(unwrapper)
+	}
 	var err error
-	it.rung, err = s.l.open(item)
+	it.rung, err = s.open(item)
 	return err
+}
+
+// open announces an item. OpenAI's servers check the ids of what is sent back: the
+// id of a function's call is none for one of a custom tool.
+func (s *responsesStream) open(item *responses.Item) (*rung, error) {
+	if item.Type == "custom_tool_call" && strings.HasPrefix(item.ID, prefixes["function_call"]) {
+		call := *item
+		call.ID = ""
+		item = &call
+	}
+	return s.l.open(item)
 }
 
 // typed tells whether an item has a type, which messages may leave out.
@@ -69,6 +85,9 @@ func typed(item *responses.Item) bool {
 func (s *responsesStream) itemDone(item *responses.Item, place int) error {
 	if !typed(item) {
 		return nil
+	}
+	if s.names.wrappedCall(item) {
+		item = unwrapped(item)
 	}
 	it := s.byID[item.ID]
 	if it == nil { // an id that changes, or none
@@ -85,7 +104,7 @@ func (s *responsesStream) itemDone(item *responses.Item, place int) error {
 // finish ends an item, announcing it first if it was not.
 func (s *responsesStream) finish(it *seenItem, item *responses.Item, status string) error {
 	if it.rung == nil {
-		r, err := s.l.open(item)
+		r, err := s.open(item)
 		if err != nil {
 			return err
 		}
@@ -142,12 +161,19 @@ func (s *responsesStream) inItem(raw []byte) error {
 	}
 	switch e.Type {
 	case responses.EventArgumentsDelta, responses.EventInputDelta:
-		if isCall(it.rung.item.Type) {
+		switch {
+		case it.unwrap != nil:
+			input, _ := it.unwrap.feed(e.Delta)
+			return s.l.arguments(it.rung, input)
+		case isCall(it.rung.item.Type):
 			return s.l.arguments(it.rung, e.Delta)
 		}
 		return nil
 	case responses.EventArgumentsDone, responses.EventInputDone:
 		args := e.Arguments
+		if it.unwrap != nil {
+			return nil // its item will have all
+		}
 		if it.rung.item.Type == "custom_tool_call" {
 			args = e.Input
 		}

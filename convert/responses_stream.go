@@ -1,6 +1,8 @@
 package convert
 
 import (
+	"slices"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -16,6 +18,8 @@ type responsesStream struct {
 	l      ladder
 	o      *Options
 	client *responses.Request
+	names  *Names // of the tools, as the upstream was given them
+	more   bool   // the upstream was asked for more than the client asked for
 	fill   bool   // the client sees the response object: it has all members
 	cancel func() // the upstream, when the rest is not wanted
 
@@ -172,11 +176,29 @@ func (s *responsesStream) see(r *responses.Response) {
 			s.echo = echo(s.client, s.o.Stored)
 		}
 		r.Echo = withDefaults(r.Echo, s.echo)
+		if s.more {
+			r.Echo = withDefaults(members(s.echo, "tools", "tool_choice", "max_output_tokens"), r.Echo)
+		}
 		if s.o.Stored {
 			SetStored(r, true) // here, whatever the upstream does
 		}
 	}
 	s.resp = r
+}
+
+// members are some members of an object.
+func members(object jsontext.Value, names ...string) jsontext.Value {
+	b := jsontext.Value{'{'}
+	for name, value := range eachMember(object) {
+		if !slices.Contains(names, name) {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(appendQuoted(b, name), ':'), value...)
+	}
+	return append(b, '}')
 }
 
 // withDefaults is an object with the members that it does not have, or has as
@@ -283,6 +305,9 @@ func (s *responsesStream) outputs(output []responses.Item, status string) error 
 		item := &output[i]
 		if !typed(item) {
 			continue
+		}
+		if s.names.wrappedCall(item) {
+			item = unwrapped(item)
 		}
 		it := s.match(item, told)
 		if it == nil {

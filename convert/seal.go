@@ -3,9 +3,11 @@ package convert
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"strings"
 
@@ -21,6 +23,7 @@ import (
 // A Sealer is safe for concurrent use. A nil one seals nothing and opens nothing.
 type Sealer struct {
 	aead cipher.AEAD
+	mark []byte // the key of Mark
 }
 
 // NewSealer returns a Sealer under a secret of at least 16 bytes. Gateways that
@@ -36,7 +39,33 @@ func NewSealer(secret []byte) (*Sealer, error) {
 		return nil, err
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return &Sealer{aead}, err
+	mark := sha256.Sum256(append([]byte("chat2response/mark/1\x00"), secret...))
+	return &Sealer{aead, mark[:]}, err
+}
+
+// Mark returns a text that nobody without the secret can make, of 48 hexadecimal
+// digits, another each time: whoever brings it back with the same data was given
+// it for them.
+func (s *Sealer) Mark(data string) string {
+	nonce := make([]byte, 8)
+	rand.Read(nonce) // never fails since Go 1.24
+	return hex.EncodeToString(nonce) + s.markOf(nonce, data)
+}
+
+// Marked tells whether mark was made by [Sealer.Mark] for data.
+func (s *Sealer) Marked(mark, data string) bool {
+	if len(mark) < 16 {
+		return false
+	}
+	nonce, err := hex.DecodeString(mark[:16])
+	return err == nil && hmac.Equal([]byte(mark[16:]), []byte(s.markOf(nonce, data)))
+}
+
+func (s *Sealer) markOf(nonce []byte, data string) string {
+	h := hmac.New(sha256.New, s.mark)
+	h.Write(nonce)
+	h.Write([]byte(data))
+	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // sealedPrefix tells our blobs from those of other servers, and names the format.

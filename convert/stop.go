@@ -6,6 +6,13 @@ import (
 	"github.com/labiium/chat2response/convert/responses"
 )
 
+// Every delta of an answer is searched for all stop sequences, so there are limits
+// to them. OpenAI takes four; others take more.
+const (
+	maxStops = 16
+	maxStop  = 256 // bytes of one
+)
+
 // hold passes on what of a text comes before a stop sequence, and holds back
 // what may be the beginning of one. When one is complete, the rest of the answer
 // is not wanted. It is the same for a text that comes whole as for one in pieces:

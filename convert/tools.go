@@ -266,11 +266,7 @@ func (w *toolWriter) custom(at string, t *responses.Tool, namespace string) erro
 		}
 		return w.enter(at, c.Name, toolRef{kindNative, namespace, t.Name, false}, chat.Tool{Type: "custom", Custom: c})
 	}
-	description := t.Description
-	if f := t.Format; f != nil && f.Type == "grammar" {
-		description += "\nThe `input` must follow this " + f.Syntax + " grammar:\n" + f.Definition
-	}
-	return w.function(at, toolRef{kindCustom, namespace, t.Name, false}, &chat.Function{Name: t.Name, Description: strings.TrimPrefix(description, "\n"), Parameters: customSchema})
+	return w.function(at, toolRef{kindCustom, namespace, t.Name, false}, &chat.Function{Name: t.Name, Description: customDescription(t), Parameters: customSchema})
 }
 
 // strict is what a function of Chat says for one of Responses, where a function

@@ -77,3 +77,9 @@ func hashed(name, server, tool string) string {
 	sum := sha256.Sum256([]byte(server + "\x00" + tool))
 	return fmt.Sprintf("%s_%s", name[:min(len(name), maxName-9)], hex.EncodeToString(sum[:4]))
 }
+
+// Name is what models call a tool of a server that nothing else is known of: the name that it has, or had, unless that
+// of another server was in its way.
+func Name(server, tool string) string {
+	return exposed(server, []string{server}, []string{tool})[tool]
+}
