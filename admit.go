@@ -52,6 +52,9 @@ var scopes = map[string]string{
 	"chat":        keystore.ScopeChat,
 	"responses":   keystore.ScopeResponses,
 	"proxy":       keystore.ScopeResponses,
+	"convert":     keystore.ScopeConvert,
+	"stored":      keystore.ScopeResponses,
+	"chats":       keystore.ScopeChat,
 	"passthrough": "",
 }
 

@@ -21,6 +21,9 @@ func (x *exchange) answer() error {
 	x.stream = x.req.Stream()
 	x.out = sse.NewWriter(startWriter{x}, http.NewResponseController(x.w).Flush)
 	x.write = x.req.Writer(x.out)
+	if x.work != nil {
+		x.write = x.work.event
+	}
 	x.resp = &responder{x: x, header: http.Header{}}
 	defer x.resp.stop() // also when the upstream's handler panics: a timer must not write any more
 	var err error
@@ -149,6 +152,12 @@ func (x *exchange) whole() error {
 func (x *exchange) writeWhole(resp *responses.Response) error {
 	x.last = resp
 	x.outcome = outcomeOf(resp.Status)
+	if x.work != nil {
+		return x.work.end(resp)
+	}
+	if lost := x.record(resp); lost != nil {
+		return lost
+	}
 	body, err := x.req.Write(resp)
 	if err != nil {
 		return err
@@ -173,6 +182,7 @@ func (x *exchange) emit(e *responses.Event) error {
 // tell takes the events of the client's answer, in order.
 func (x *exchange) tell(e *responses.Event) error {
 	if responses.Terminal(e.Type) {
+		x.recordEvent(e)
 		x.told = true
 		x.last = e.Response
 		x.outcome = outcomeOf(e.Response.Status)

@@ -26,6 +26,7 @@ type App struct {
 	storage    certmagic.Storage
 	needSealer bool // some handler has no seal_key of its own
 	rings      map[string]*keyring
+	archives   map[string]*archive
 	bridges    []*bridge
 
 	// ready is closed when Start has opened everything: apps start in no fixed
@@ -61,7 +62,7 @@ func (a *App) keyring(identity, name string, module store.Module, config keystor
 	if n := len(a.rings); n > 0 {
 		name += "-" + strconv.Itoa(n+1)
 	}
-	r := &keyring{name: name, module: module, config: config, ready: make(chan struct{})}
+	r := &keyring{name: name, module: module, config: config, opening: newOpening()}
 	a.rings[identity] = r
 	return r
 }
@@ -75,6 +76,12 @@ func (a *App) Start() error {
 			return fmt.Errorf("opening the key store %s: %w", r.name, err)
 		}
 		r.enter()
+	}
+	for _, r := range a.archives {
+		if err := r.open(context.Background()); err != nil {
+			a.Stop()
+			return fmt.Errorf("opening the store %s of the state: %w", r.name, err)
+		}
 	}
 	if a.needSealer {
 		if err := a.openSealer(); err != nil {
@@ -105,6 +112,12 @@ func (a *App) openSealer() error {
 func (a *App) Stop() error {
 	for _, r := range a.rings {
 		r.exit()
+		r.close()
+	}
+	for _, r := range a.archives {
+		if caddy.Exiting() {
+			r.fail()
+		}
 		r.close()
 	}
 	for _, b := range a.bridges {

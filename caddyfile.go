@@ -73,6 +73,18 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	        purge_after      <duration>|never
 //	    }
 //
+//	    state [upstream|local] [memory|bbolt [<path>]|redis <url>]|off {
+//	        store { <settings of the store> }
+//	        ttl              <duration>
+//	        conversation_ttl <duration>|never
+//	        max_response     <size>
+//	        max_chain        <size>
+//	        max_bytes        <size>
+//	        max_records      <number>
+//	        key              <secret>
+//	        chat_completions
+//	    }
+//
 //	    mcp [<mcp.json>] { <settings of the tools> }
 //	    mcp <name> <url>|<command> [<args...>] { <settings of the server> }
 //	}
@@ -158,6 +170,8 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 		return true, nil
 	case "keys":
 		return true, h.unmarshalKeys(d)
+	case "state":
+		return true, h.unmarshalState(d)
 	case "mcp":
 		return true, h.unmarshalMCP(d)
 	case "max_body", "reasoning_events", "hosted_tools", "seal_key", "keep_alive":

@@ -63,12 +63,12 @@ func parseStore(d *caddyfile.Dispenser, start caddyfile.Token, args, settings []
 	}
 	info, err := caddy.GetModule(store.Namespace + "." + backend)
 	if err != nil {
-		return nil, d.Errf("keys: there is no store %q; there are memory, bbolt and redis", backend)
+		return nil, d.Errf("%s: there is no store %q; there are memory, bbolt and redis", start.Text, backend)
 	}
 	module := info.New()
 	unmarshaler, ok := module.(caddyfile.Unmarshaler)
 	if !ok {
-		return nil, d.Errf("keys: store %q cannot be configured in a Caddyfile", backend)
+		return nil, d.Errf("%s: store %q cannot be configured in a Caddyfile", start.Text, backend)
 	}
 	if err := unmarshaler.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
 		return nil, err

@@ -21,6 +21,8 @@ const divider = "----------\n"
 // JSON that it becomes or the error that it is.
 func TestAdapt(t *testing.T) {
 	t.Setenv("CHAT2RESPONSE_ADMIN_TOKEN", "a token of more than 24 bytes")
+	t.Setenv("STATE_KEY", "0123456789abcdef")
+	t.Setenv("OLD_STATE_KEY", "fedcba9876543210")
 	for _, name := range []string{"KEY", "UPSTREAM", "MODEL", "HOST", "REDIS_PASSWORD"} { // of the fixtures
 		t.Setenv(name, "x")
 	}

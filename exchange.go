@@ -31,6 +31,8 @@ type exchange struct {
 	model string // the client's name for it
 
 	key    *keystore.Key // the client's
+	memory *memory       // what is continued and kept, nil if nothing
+	work   *work         // of a background response: what it is made for
 	leaves []func()      // give back what admit has taken
 
 	loop *loop          // runs the gateway's tools; nil without any
@@ -51,6 +53,7 @@ type exchange struct {
 	failure *convert.Error // the answer failed
 	cause   error          // what Caddy said of it
 	outcome string         // for the log and the metrics
+	unkept  bool           // the answer was to be stored and could not be
 }
 
 // set sets a placeholder of the request.
@@ -61,6 +64,11 @@ func (x *exchange) set(name, value string) {
 
 // serve answers the request. Errors of type *convert.Error are for the client.
 func (x *exchange) serve() error {
+	if p, ids, methods := x.storedRoute(); p != nil {
+		return x.stored(p, ids)
+	} else if methods != nil {
+		return notAllowed(x.w, methods, x.r.Method)
+	}
 	if len(x.route.methods) > 0 && !slices.Contains(x.route.methods, x.r.Method) {
 		if x.route.in == convert.Responses && isUpgrade(x.r) {
 			return noWebSocket
@@ -77,6 +85,9 @@ func (x *exchange) serve() error {
 	}
 	if err := x.admit(); err != nil {
 		return err
+	}
+	if x.isCount() {
+		return x.countTokens()
 	}
 	if x.route.name == "passthrough" {
 		return x.passThrough()
@@ -96,7 +107,7 @@ func (x *exchange) serve() error {
 // count as a failure of the upstream, and clients could switch upstreams off.
 func (x *exchange) express() bool {
 	length := x.r.ContentLength
-	return !x.byModel() && !x.mayUse() && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
+	return !x.byModel() && !x.mayUse() && !x.readsAlways(x.route.in) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
 		checkMediaType(x.r.Header.Get("Content-Type")) == nil && length >= 0 && length <= x.h.MaxBody
 }
 
@@ -238,7 +249,7 @@ func (x *exchange) read() (body []byte, alias string, err error) {
 		return nil, "", err
 	}
 	x.same = in == out && in == x.up.Mode && x.route.name != "convert"
-	if x.same && !x.wantsTools(body) {
+	if x.same && !x.wantsTools(body) && !x.readsAlways(in) {
 		return body, alias, nil // its bytes go on as they are
 	}
 	if x.req, err = convert.Read(in, body); err != nil {
@@ -258,6 +269,7 @@ func (x *exchange) options(alias string) (convert.Options, error) {
 	}
 	return convert.Options{
 		Dialect: x.up.dialect, Strict: x.h.Strict, Model: alias, Sealer: sealer,
+		Stored:     x.memory != nil && x.memory.save,
 		DropHosted: x.h.HostedTools == "drop", Reasoning: convert.ReasoningForm(x.h.ReasoningEvents),
 	}, nil
 }
@@ -266,6 +278,9 @@ func (x *exchange) options(alias string) (convert.Options, error) {
 func (x *exchange) convert() error {
 	_, alias, err := x.read()
 	if err != nil {
+		return err
+	}
+	if err := x.recall(); err != nil {
 		return err
 	}
 	o, err := x.options(alias)
@@ -298,11 +313,14 @@ func (x *exchange) translate() error {
 		return err
 	}
 	if x.req != nil {
+		if err := x.recall(); err != nil {
+			return err
+		}
 		if err := x.withTools(); err != nil {
 			return err
 		}
 	}
-	if x.same && x.loop == nil {
+	if x.same && x.loop == nil && (x.req == nil || !x.stateful()) {
 		x.req, x.outcome = nil, "same_api"
 		if alias != "" {
 			if body, err = convert.SetModel(body, alias); err != nil {
@@ -315,6 +333,14 @@ func (x *exchange) translate() error {
 	if err != nil {
 		return err
 	}
+	if x.background() {
+		return x.detach(o)
+	}
+	return x.answerWith(o)
+}
+
+// answerWith translates the request and answers it.
+func (x *exchange) answerWith(o convert.Options) (err error) {
 	if x.loop != nil {
 		o.Carry = true
 		x.loop.options = o

@@ -415,6 +415,10 @@ func (l *loop) marked(server, name, arguments string) string {
 // are run.
 func (l *loop) begin() error {
 	x := l.x
+	if x.req.In == convert.Responses && len(x.req.Past) > 0 { // an answer to what was asked in a stored turn
+		x.req.Canonical.Input = slices.Concat(x.req.Past, x.req.Canonical.Input)
+		x.req.Past = []responses.Item{}
+	}
 	for _, item := range l.listings() {
 		if err := l.splice.Put(item); err != nil {
 			return err
@@ -423,19 +427,19 @@ func (l *loop) begin() error {
 	if x.req.In != convert.Responses {
 		return nil
 	}
-	h := history{l: l, requests: map[string]*responses.Item{}, done: map[string]bool{}}
+	h := earlier{l: l, requests: map[string]*responses.Item{}, done: map[string]bool{}}
 	return h.rewrite()
 }
 
-// history rewrites the items of earlier answers.
-type history struct {
+// earlier rewrites the items of earlier answers.
+type earlier struct {
 	l        *loop
 	requests map[string]*responses.Item // approval requests by id
 	done     map[string]bool            // those whose call is in the input
 	out      []responses.Item
 }
 
-func (h *history) rewrite() error {
+func (h *earlier) rewrite() error {
 	x := h.l.x
 	input := x.req.Canonical.Input
 	answered := map[string]bool{}
@@ -482,7 +486,7 @@ func (l *loop) knows(label string) bool {
 }
 
 // call adds both halves of a call.
-func (h *history) call(id string, it *responses.Item, output string) {
+func (h *earlier) call(id string, it *responses.Item, output string) {
 	if id == "" {
 		id = convert.NewID("call_")
 	}
@@ -514,7 +518,7 @@ func resultOf(it *responses.Item) string {
 }
 
 // response takes the client's answer to a request for its approval.
-func (h *history) response(it *responses.Item, at string) error {
+func (h *earlier) response(it *responses.Item, at string) error {
 	l := h.l
 	id := memberOf(it, "approval_request_id")
 	ask := h.requests[id]

@@ -161,40 +161,34 @@ func (k *Keys) provisionAdmins() error {
 
 // keyring is an open key store. Handlers with the same configuration share one.
 type keyring struct {
+	*opening
 	name   string
 	module store.Module
 	config keystore.Config
-
-	// ready is closed when open has been tried; err says how it went.
-	ready chan struct{}
-	err   error
-	keys  *keystore.Keys
-	store store.Store
-	stop  func()
-
-	// Requests outlive the configuration that they came in under. The last user
-	// closes the store.
-	mu     sync.Mutex
-	users  int
-	closed bool
+	keys   *keystore.Keys
+	store  store.Store
 }
 
 // open opens the store. It is called once, when the app starts.
 func (r *keyring) open(ctx context.Context) error {
-	defer close(r.ready)
-	if r.store, r.err = r.module.Open(ctx); r.err != nil {
-		return r.err
+	var err error
+	if r.store, err = r.module.Open(ctx); err != nil {
+		return r.opened(err, nil)
 	}
-	if r.keys, r.err = keystore.New(r.store, r.config); r.err != nil {
+	if r.keys, err = keystore.New(r.store, r.config); err != nil {
 		r.store.Close()
-		return r.err
+		return r.opened(err, nil)
 	}
-	r.users = 1
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() { r.maintain(stop) })
-	r.stop = func() { close(stop); wg.Wait() }
-	return nil
+	return r.opened(nil, func() {
+		close(stop)
+		wg.Wait()
+		if err := errors.Join(r.keys.Close(), r.store.Close()); err != nil {
+			r.config.Log.Error("closing the key store", zap.Error(err))
+		}
+	})
 }
 
 // maintain does what is due, until stop.
@@ -215,54 +209,13 @@ func (r *keyring) maintain(stop chan struct{}) {
 	}
 }
 
-// errNoKeys is what a request meets whose configuration is gone or whose app has
-// not opened the store.
-var errNoKeys = errors.New("the key store is not open")
-
 // use returns the keys. release must be called when the request is done with
 // them. It waits until the store has been opened.
 func (r *keyring) use(ctx context.Context) (keys *keystore.Keys, release func(), err error) {
-	select {
-	case <-r.ready:
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
+	if err := r.opening.use(ctx); err != nil {
+		return nil, nil, err
 	}
-	if r.err != nil {
-		return nil, nil, r.err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.users == 0 {
-		return nil, nil, errNoKeys
-	}
-	r.users++
 	return r.keys, r.leave, nil
-}
-
-// leave gives back a use; the last closes the store.
-func (r *keyring) leave() {
-	r.mu.Lock()
-	r.users--
-	last := r.users == 0
-	r.mu.Unlock()
-	if !last {
-		return
-	}
-	r.stop()
-	if err := errors.Join(r.keys.Close(), r.store.Close()); err != nil {
-		r.config.Log.Error("closing the key store", zap.Error(err))
-	}
-}
-
-// close gives back the app's own use, once.
-func (r *keyring) close() {
-	r.mu.Lock()
-	open := !r.closed && r.users > 0
-	r.closed = true
-	r.mu.Unlock()
-	if open {
-		r.leave()
-	}
 }
 
 // rings are the keyrings of the running configurations, for Caddy's admin socket,

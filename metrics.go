@@ -33,7 +33,7 @@ var (
 // registerMetrics registers the collectors with the registry of a configuration,
 // which is a new one at each reload and shared by all its sites.
 func registerMetrics(registry *prometheus.Registry) error {
-	for _, c := range []prometheus.Collector{requestsTotal, lossyTotal, mcpCalls, mcpSeconds, mcpTurns} {
+	for _, c := range []prometheus.Collector{requestsTotal, lossyTotal, mcpCalls, mcpSeconds, mcpTurns, stateErrorsTotal, &stateTotals} {
 		var already prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &already) {
 			return err

@@ -90,6 +90,11 @@ type Handler struct {
 	// then clients bring the upstream's.
 	Keys *Keys `json:"keys,omitempty"`
 
+	// What the gateway remembers: responses, conversations, chat completions.
+	// Default: what Chat upstreams answer to clients of Responses, where the keys are
+	// or else in memory.
+	State *State `json:"state,omitempty"`
+
 	// Serve requests without a key of this gateway although an upstream has an
 	// api_key: whoever reaches the site spends it. Default: false.
 	AllowAnonymous bool `json:"allow_anonymous,omitempty"`
@@ -149,6 +154,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.sealer == nil {
 		h.app.needSealer = true
 	}
+	if h.State == nil {
+		h.State = new(State)
+	}
+	if err := h.State.provision(ctx, h.app, h.Keys.stateStore()); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
 	if h.Keys != nil {
 		if err := h.Keys.provision(ctx, h.app); err != nil {
 			return fmt.Errorf("keys: %w", err)
@@ -174,6 +185,9 @@ func (h *Handler) Validate() error {
 	}
 	if h.HostedTools != "" && h.HostedTools != "refuse" && h.HostedTools != "drop" {
 		return fmt.Errorf("hosted_tools is %q, and must be refuse or drop", h.HostedTools)
+	}
+	if err := h.State.validate(); err != nil {
+		return fmt.Errorf("state: %w", err)
 	}
 	if h.MCP != nil {
 		if err := h.MCP.validate(); err != nil {

@@ -39,10 +39,21 @@ const maxWarnings = 2 << 10
 
 // warn says what could not be carried over.
 func (x *exchange) warn() {
-	if x.turn == nil || len(x.turn.Report) == 0 {
-		return
+	if report := x.losses(); len(report) > 0 {
+		x.w.Header().Set("X-Chat2Response-Warnings", headerSafe(warnings(report)))
 	}
-	x.w.Header().Set("X-Chat2Response-Warnings", headerSafe(warnings(x.turn.Report)))
+}
+
+// losses are what became of the request otherwise than it asks.
+func (x *exchange) losses() convert.Report {
+	var report convert.Report
+	if x.turn != nil {
+		report = x.turn.Report
+	}
+	if x.unkept {
+		report = append(slices.Clip(report), convert.Loss{Param: "store", What: "not stored"})
+	}
+	return report
 }
 
 func warnings(report convert.Report) string {
@@ -122,8 +133,8 @@ func (x *exchange) log() {
 	if x.up != nil {
 		extra.Add(zap.String("chat2response_mode", string(x.up.Mode)))
 	}
-	if x.turn != nil && len(x.turn.Report) > 0 {
-		extra.Add(zap.String("chat2response_warnings", warnings(x.turn.Report)))
+	if report := x.losses(); len(report) > 0 {
+		extra.Add(zap.String("chat2response_warnings", warnings(report)))
 	}
 	if x.req != nil {
 		extra.Add(zap.Bool("chat2response_stream", x.stream))

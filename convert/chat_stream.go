@@ -52,15 +52,19 @@ type chatStream struct {
 }
 
 func newChatStream(client *responses.Request, o *Options, names *Names, emit Emit) *chatStream {
-	return &chatStream{
+	s := &chatStream{
 		o: o, names: names, seal: wantsSeal(client, o) || o.Carry && o.Sealer != nil, probs: slices.Contains(client.Include, includeLogprobs),
 		l: ladder{o: o, emit: emit},
 		resp: responses.Response{
 			ID: o.newID("resp_"), Object: "response", CreatedAt: responses.Seconds(o.now().Unix()),
 			Status: responses.InProgress, Model: client.Model, Output: []responses.Item{},
-			ServiceTier: "default", Echo: echo(client, false),
+			ServiceTier: "default", Echo: echo(client, o.Stored),
 		},
 	}
+	if o.queued != nil {
+		s.resp.ID, s.resp.CreatedAt = o.queued.ID, o.queued.CreatedAt
+	}
+	return s
 }
 
 const includeLogprobs = "message.output_text.logprobs"

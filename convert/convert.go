@@ -61,6 +61,10 @@ type Options struct {
 	// Reasoning is the form in which a Responses client sees the reasoning of a
 	// Chat upstream. Default: [ReasoningSummary].
 	Reasoning ReasoningForm
+	// Stored tells that the answer can be asked for later: it is what its member
+	// store says, and what else it needs, such as background, is seen to by the
+	// caller. Default: false.
+	Stored bool
 	// Carry seals the model's reasoning although the client does not carry it: the
 	// gateway itself does, between the turns of a [Splice].
 	Carry bool
@@ -68,6 +72,10 @@ type Options struct {
 	NewID func(prefix string) string
 	// Now is the clock. Default: [time.Now].
 	Now func() time.Time
+
+	queued *responses.Response // see [Turn.Queue]
+
+	past int // how many items of the input are not the request's own
 }
 
 func (o *Options) dialect() *Dialect {

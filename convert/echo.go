@@ -104,6 +104,21 @@ func echo(req *responses.Request, stored bool) jsontext.Value {
 	return b
 }
 
+// SetStored makes a response say whether it can be asked for later.
+func SetStored(resp *responses.Response, stored bool) {
+	var object struct {
+		Store bool           `json:"store"`
+		Rest  jsontext.Value `json:",embed"`
+	}
+	if len(resp.Echo) > 0 && json.Unmarshal(resp.Echo, &object, lenient) != nil {
+		return // not reached: it was read from valid JSON, or made here
+	}
+	object.Store = stored
+	if b, err := json.Marshal(&object, lenient); err == nil {
+		resp.Echo = b
+	}
+}
+
 // echoTool repeats a tool; a function has all its members, null or not.
 func echoTool(t *responses.Tool) jsontext.Value {
 	var b []byte

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json"
@@ -20,6 +21,10 @@ type Request struct {
 	// Canonical is the request. To change what the upstream is asked, change it
 	// before [Request.To].
 	Canonical *responses.Request
+	// Past are the items that come before the request's own, where it continues
+	// responses or a conversation that the caller has found. The upstream is asked
+	// with them and not with the ids. Nil: the request stands for itself.
+	Past []responses.Item
 	// More is added to the request by [Request.To].
 	More More
 
@@ -73,6 +78,63 @@ func Sniff(body []byte) (API, error) {
 	return "", invalid("missing_required_parameter", "messages", "Missing required parameter: 'messages' for a Chat Completions request, or 'input' for a Responses request.")
 }
 
+// Stored is what the client's request says of store, nil if nothing.
+func (r *Request) Stored() *bool {
+	if r.In == Chat {
+		return r.chat.Store
+	}
+	return r.Canonical.Store
+}
+
+// Items are the request's own input as items, of a Chat client too: those that are
+// not among Past.
+func (r *Request) Items() ([]responses.Item, error) {
+	if r.In == Responses {
+		return r.Canonical.Input, nil
+	}
+	var ignored Report
+	return r.chatItems(&Options{Dialect: &Dialect{}}, &ignored)
+}
+
+// chatItems are a Chat client's messages as items, without the system messages that
+// Past has: such clients send theirs each time.
+func (r *Request) chatItems(o *Options, report *Report) ([]responses.Item, error) {
+	items, err := chatItems(r.chat, o, report)
+	if err != nil || len(r.Past) == 0 {
+		return items, err
+	}
+	said := map[string]bool{}
+	for i := range r.Past {
+		if text, ok := systemText(&r.Past[i]); ok {
+			said[text] = true
+		}
+	}
+	return slices.DeleteFunc(items, func(it responses.Item) bool {
+		text, ok := systemText(&it)
+		return ok && said[text]
+	}), nil
+}
+
+// systemText is what a system or developer message says.
+func systemText(it *responses.Item) (string, bool) {
+	if it.Kind() != "message" || it.Role != "system" && it.Role != "developer" {
+		return "", false
+	}
+	return it.Content.Text + joinParts(it.Content.Parts), true
+}
+
+// Messages are a Chat client's messages, as JSON.
+func (r *Request) Messages() ([]jsontext.Value, error) {
+	list := make([]jsontext.Value, len(r.chat.Messages))
+	for i := range list {
+		var err error
+		if list[i], err = json.Marshal(&r.chat.Messages[i], writeOptions); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
 // Model is the client's name for the model.
 func (r *Request) Model() string { return r.Canonical.Model }
 
@@ -96,6 +158,7 @@ type Turn struct {
 // To translates the request for an upstream of the API to. Its errors are of
 // type *[Error].
 func (r *Request) To(to API, o Options) (*Turn, error) {
+	o.past = len(r.Past)
 	t := &Turn{to: to, req: r, o: o, names: &Names{}}
 	var body any
 	var err error
@@ -105,9 +168,12 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	case r.In == Chat:
 		body, err = t.chatToResponses()
 	case to == Chat:
-		body, err = toChat(r.asked(), &t.o, &t.Report, t.names)
+		body, err = toChat(t.asked(), &t.o, &t.Report, t.names)
 	default:
-		req := *r.asked()
+		req := *t.asked()
+		if o.Stored {
+			req.Store = new(bool)
+		}
 		r.More.forResponses(&req, t.o.dialect())
 		if o.Model != "" {
 			req.Model = o.Model
@@ -135,6 +201,20 @@ func (t *Turn) chatToResponses() (*responses.Request, error) {
 			return nil, invalid("string_above_max_length", "stop", "Invalid 'stop': string too long. The upstream has no stop sequences, and the gateway looks for those of up to %d bytes.", maxStop)
 		}
 	}
+	if t.req.Past != nil {
+		var again Report
+		own, err := t.req.chatItems(&t.o, &again)
+		if err != nil {
+			return nil, err
+		}
+		req.Input = slices.Concat(t.req.Past, own)
+	}
+	if t.o.Stored {
+		req.Store = new(bool)
+	}
+	if c := t.req.Canonical.Conversation; c != nil && t.req.Past == nil {
+		req.Conversation = c
+	}
 	if t.req.More.used() {
 		t.req.More.add(req)
 		t.req.More.forResponses(req, t.o.dialect())
@@ -149,6 +229,20 @@ func (t *Turn) chatToResponses() (*responses.Request, error) {
 // needs.
 func (t *Turn) chatToChat() (*chat.Request, error) {
 	req := *t.req.chat
+	if t.o.Stored {
+		req.Store = nil
+	}
+	if t.req.Past != nil {
+		items, err := t.req.chatItems(&t.o, &t.Report)
+		if err != nil {
+			return nil, err
+		}
+		asked, err := toChat(&responses.Request{Model: req.Model, Input: slices.Concat(t.req.Past, items)}, &t.o, &t.Report, &Names{})
+		if err != nil {
+			return nil, err
+		}
+		req.Messages = asked.Messages
+	}
 	if t.o.Model != "" {
 		req.Model = t.o.Model
 	}
@@ -169,6 +263,31 @@ func (t *Turn) chatToChat() (*chat.Request, error) {
 		}
 	}
 	return &req, t.addToChat(&req)
+}
+
+// whole is a Responses client's request with what came before it.
+func (t *Turn) whole() *responses.Request {
+	if t.req.Past == nil && !t.o.Stored {
+		return t.req.Canonical
+	}
+	req := *t.req.Canonical
+	if t.req.Past != nil {
+		req.Input = slices.Concat(t.req.Past, req.Input)
+		req.PreviousResponseID, req.Conversation = "", nil
+	}
+	if t.o.Stored {
+		req.Background = nil
+	}
+	return &req
+}
+
+// Queue returns the response as it is before the upstream is asked. An answer that
+// is read with the same options has its id and its time.
+func (r *Request) Queue(o *Options) *responses.Response {
+	queued := newChatStream(r.Canonical, o, &Names{}, nil).resp
+	queued.Status = responses.Queued
+	o.queued = &queued
+	return &queued
 }
 
 // StreamReader reads an upstream's stream and emits canonical events.

@@ -120,7 +120,10 @@ func refuse(why string) func(*itemReader, string, *responses.Item) error {
 
 func (x *itemReader) read(items []responses.Item) error {
 	for i := range items {
-		at := fmt.Sprintf("input[%d]", i)
+		at := "input"
+		if i >= x.o.past {
+			at = fmt.Sprintf("input[%d]", i-x.o.past)
+		}
 		it := &items[i]
 		kind := it.Kind()
 		if kind == "" {

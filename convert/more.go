@@ -31,13 +31,14 @@ type More struct {
 // used tells whether anything is added, now or in later turns.
 func (m *More) used() bool { return len(m.Tools) > 0 || len(m.Items) > 0 || len(m.Hosted) > 0 }
 
-// asked is the client's Responses request with what is added to it.
-func (r *Request) asked() *responses.Request {
-	if !r.More.used() {
-		return r.Canonical
+// asked is the client's Responses request with what came before it, and what is
+// added to it.
+func (t *Turn) asked() *responses.Request {
+	if !t.req.More.used() {
+		return t.whole()
 	}
-	req := *r.Canonical
-	r.More.add(&req)
+	req := *t.whole()
+	t.req.More.add(&req)
 	return &req
 }
 

@@ -158,8 +158,10 @@ func (s *responsesStream) see(r *responses.Response) {
 	if old.ID != "" { // these are what the client was told
 		r.ID, r.CreatedAt, r.Model = old.ID, old.CreatedAt, old.Model
 	}
-	if r.ID == "" {
-		r.ID = s.o.newID("resp_")
+	if s.o.queued != nil {
+		r.ID, r.CreatedAt = s.o.queued.ID, s.o.queued.CreatedAt
+	} else if r.ID == "" || s.o.Stored && old.ID == "" {
+		r.ID = s.o.newID("resp_") // what is stored here has an id of ours
 	}
 	if r.CreatedAt == 0 {
 		r.CreatedAt = responses.Seconds(s.o.now().Unix())
@@ -171,11 +173,14 @@ func (s *responsesStream) see(r *responses.Response) {
 			r.ServiceTier = "default"
 		}
 		if s.echo == nil {
-			s.echo = echo(s.client, false)
+			s.echo = echo(s.client, s.o.Stored)
 		}
 		r.Echo = withDefaults(r.Echo, s.echo)
 		if s.more {
 			r.Echo = withDefaults(members(s.echo, "tools", "tool_choice", "max_output_tokens"), r.Echo)
+		}
+		if s.o.Stored {
+			SetStored(r, true) // here, whatever the upstream does
 		}
 	}
 	s.resp = r

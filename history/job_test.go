@@ -1,5 +1,3 @@
-//go:build history
-
 package history_test
 
 import (
@@ -21,10 +19,15 @@ import (
 )
 
 const (
-	lease   = 1500 * time.Millisecond
-	poll    = 40 * time.Millisecond
-	flush   = 5 * time.Millisecond
-	keepFor = 2500 * time.Millisecond
+	poll  = 40 * time.Millisecond
+	flush = 5 * time.Millisecond
+
+	// No job loses its lease or its events because the machine is busy: a test that is about their end brings it about.
+	lease   = 10 * time.Minute
+	keepFor = 10 * time.Minute
+
+	// patience is for what comes at once on a machine that has time.
+	patience = 30 * time.Second
 )
 
 func quick(h *history.History) *history.History {
@@ -39,7 +42,7 @@ func event(i int) history.Event {
 // read reads events to their end, or until f returns false.
 func read(t testing.TB, of history.Tenant, id string, after int64, f func(history.Event) bool) []history.Event {
 	t.Helper()
-	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	e, err := of.Events(limited, id, after)
 	want(t, err, nil)
@@ -139,7 +142,8 @@ func TestJob(t *testing.T) {
 		want(t, err, nil)
 		equal(t, r.Status, responses.Completed)
 
-		time.Sleep(keepFor)
+		h.Hasten(lease, poll, flush, time.Millisecond)
+		time.Sleep(2 * time.Millisecond)
 		_, err = a.Events(ctx, "resp_job", -1)
 		want(t, err, history.ErrNoEvents)
 		j.Close()
@@ -234,7 +238,7 @@ func TestCancel(t *testing.T) {
 			select {
 			case <-j.Context().Done():
 				want(t, context.Cause(j.Context()), history.ErrLost)
-			case <-time.After(time.Second):
+			case <-time.After(patience):
 				t.Fatal("the job was not told")
 			}
 			want(t, j.Log(ctx, event(2)), history.ErrLost)
@@ -270,6 +274,7 @@ func TestOwnerDies(t *testing.T) {
 		read(t, a, "resp_orphan", -1, func(e history.Event) bool { return e.Sequence < 2 })
 		j.Die()
 		equal(t, status(t, a, "resp_orphan"), responses.InProgress)
+		want(t, a.ExpireLease(ctx, "resp_orphan"), nil)
 		var wg sync.WaitGroup
 		var logs [4]string
 		for i := range logs {
@@ -321,10 +326,13 @@ func (p *paused) Extend(ctx ctxT, space string, ids []string, until time.Time) e
 // The job lives on one gateway and is read, cancelled and taken for dead on another.
 func TestTwoGateways(t *testing.T) {
 	t.Parallel()
+	const lease = 4 * time.Second // renewed a second and a half after it was taken
 	server := storetest.StartRedis(t)
 	here := quick(newHistory(t, onRedis(t, server, 16), history.Config{})).Tenant("a")
 	slow := &paused{Store: onRedis(t, server, 5)}
-	there := quick(newHistory(t, slow, history.Config{})).Tenant("a")
+	gateway := newHistory(t, slow, history.Config{})
+	gateway.Hasten(lease, poll, flush, keepFor)
+	there := gateway.Tenant("a")
 
 	j := start(t, there, "resp_1", responses.InProgress)
 	var wg sync.WaitGroup
@@ -347,7 +355,7 @@ func TestTwoGateways(t *testing.T) {
 	want(t, err, nil)
 	select {
 	case <-j.Context().Done():
-	case <-time.After(2 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the job was not told")
 	}
 	want(t, j.Finish(ctx, response("resp_2", responses.Completed)), history.ErrLost)
@@ -356,12 +364,11 @@ func TestTwoGateways(t *testing.T) {
 	want(t, j.Log(ctx, event(0)), nil)
 	slow.mu.Lock()
 	for begun := time.Now(); status(t, here, "resp_3") == responses.InProgress; time.Sleep(lease / 10) {
-		if time.Since(begun) > 5*time.Second {
+		if time.Since(begun) > patience {
 			t.Fatal("nobody noticed")
 		}
 	}
 	slow.mu.Unlock()
-	want(t, j.Log(ctx, event(1)), nil) // collected
 	want(t, j.Finish(ctx, response("resp_3", responses.Completed), event(2)), history.ErrLost)
 	equal(t, status(t, here, "resp_3"), responses.Failed)
 	got := read(t, here, "resp_3", -1, nil)
@@ -381,6 +388,7 @@ func TestEndWithoutLog(t *testing.T) {
 	s.refuse(func(c store.Change) bool { return strings.Contains(c.Space, ":v:") })
 	want(t, j.Finish(ctx, response("resp_1", responses.Completed, answer("msg_1", "done")), event(1)), nil)
 	s.refuse(nil)
+	want(t, a.ExpireLease(ctx, "resp_1"), nil)
 	got := read(t, a, "resp_1", 0, nil)
 	equal(t, len(got), 1)
 	var last responses.Event

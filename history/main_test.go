@@ -1,5 +1,3 @@
-//go:build history
-
 package history_test
 
 import (

@@ -1,4 +1,4 @@
-//go:build history && race
+//go:build race
 
 package history_test
 

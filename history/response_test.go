@@ -1,5 +1,3 @@
-//go:build history
-
 package history_test
 
 import (
@@ -377,7 +375,7 @@ func TestSizes(t *testing.T) {
 // What is not used expires; a chain in use lives, all of it.
 func TestExpiry(t *testing.T) {
 	t.Parallel()
-	const ttl = 2 * time.Second
+	const ttl = 4 * time.Second
 	onEach(t, history.Config{TTL: ttl, ConversationTTL: ttl}, func(t *testing.T, h *history.History) {
 		a := h.Tenant("a")
 		idle := turn(t, a, "", "idle", "idle")

@@ -1,0 +1,466 @@
+package chat2response
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/openai/openai-go/v3"
+	"github.com/openai/openai-go/v3/conversations"
+	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/responses"
+
+	"github.com/labiium/chat2response/store/storetest"
+)
+
+// model is a Chat upstream that answers the n-th user message of a conversation
+// with "answer n to <the message>", and keeps what it was asked. A message that
+// begins with "call" is answered with a tool call.
+type model struct {
+	mu    sync.Mutex
+	asked []string // the bodies
+	hold  chan struct{}
+}
+
+type modelMessage struct {
+	Role       string          `json:"role"`
+	Content    json.RawMessage `json:"content"`
+	ToolCallID string          `json:"tool_call_id"`
+	ToolCalls  []any           `json:"tool_calls"`
+}
+
+func (m modelMessage) text() string {
+	var s string
+	if json.Unmarshal(m.Content, &s) == nil {
+		return s
+	}
+	var parts []struct {
+		Text string `json:"text"`
+	}
+	json.Unmarshal(m.Content, &parts)
+	for _, p := range parts {
+		s += p.Text
+	}
+	return s
+}
+
+func (m *model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	m.mu.Lock()
+	m.asked = append(m.asked, string(body))
+	hold := m.hold
+	m.mu.Unlock()
+	var req struct {
+		Messages []modelMessage `json:"messages"`
+		Stream   bool           `json:"stream"`
+	}
+	if err := json.Unmarshal(body, &req); err != nil || len(req.Messages) == 0 {
+		http.Error(w, `{"error":{"message":"bad request"}}`, http.StatusBadRequest)
+		return
+	}
+	users, last := 0, req.Messages[len(req.Messages)-1]
+	for _, message := range req.Messages {
+		if message.Role == "user" {
+			users++
+		}
+	}
+	text := fmt.Sprintf("answer %d to %s", users, last.text())
+	calls, finish := "", `"stop"`
+	if last.Role == "user" && strings.HasPrefix(last.text(), "call") {
+		text, finish = "", `"tool_calls"`
+		calls = fmt.Sprintf(`,"tool_calls":[{"index":0,"id":"call_%d","type":"function","function":{"name":"f","arguments":"{}"}}]`, users)
+	}
+	quoted, _ := json.Marshal(text)
+	if !req.Stream {
+		w.Header().Set("Content-Type", "application/json")
+		if hold != nil {
+			<-hold
+		}
+		fmt.Fprintf(w, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":%s%s},"finish_reason":%s}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`, quoted, calls, finish)
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	chunk := func(delta, finish string) {
+		fmt.Fprintf(w, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":%s,\"finish_reason\":%s}]}\n\n", delta, finish)
+		w.(http.Flusher).Flush()
+	}
+	chunk(`{"role":"assistant"`+calls+`}`, "null")
+	if text != "" {
+		chunk(`{"content":`+string(quoted)+`}`, "null")
+	}
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	chunk(`{}`, finish)
+	io.WriteString(w, "data: [DONE]\n\n")
+}
+
+// last are the roles and texts of the latest request, one a line.
+func (m *model) last(t *testing.T) string {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.asked) == 0 {
+		t.Fatal("the upstream was not asked")
+	}
+	return transcript(t, m.asked[len(m.asked)-1])
+}
+
+func transcript(t *testing.T, body string) string {
+	t.Helper()
+	var req struct {
+		Messages []modelMessage `json:"messages"`
+	}
+	if err := json.Unmarshal([]byte(body), &req); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, message := range req.Messages {
+		fmt.Fprintf(&b, "%s: %s", message.Role, message.text())
+		if len(message.ToolCalls) > 0 {
+			fmt.Fprintf(&b, "call %v", dig(message.ToolCalls[0], "id"))
+		}
+		b.WriteString(message.ToolCallID + "\n")
+	}
+	return b.String()
+}
+
+func (m *model) requests() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.asked)
+}
+
+// onEachStore runs a test with the gateway's state in each store.
+func onEachStore(t *testing.T, test func(t *testing.T, state string)) {
+	t.Run("memory", func(t *testing.T) { test(t, "state memory") })
+	t.Run("bbolt", func(t *testing.T) { test(t, "state bbolt "+t.TempDir()+"/state.db {\n key a-secret-of-some-length\n}") })
+	t.Run("redis", func(t *testing.T) { test(t, "state redis "+storetest.StartRedis(t).URL()) })
+}
+
+func startState(t *testing.T, state string) (*gateway, *model) {
+	t.Helper()
+	m := &model{}
+	addr := upstream(t, m.ServeHTTP)
+	return start(t, "chat2response "+addr+" {\n mode chat\n"+state+"\n}"), m
+}
+
+// sdk is the official client with a key of its own, which is its tenant.
+func (g *gateway) sdk(key string) openai.Client {
+	return openai.NewClient(option.WithBaseURL(g.url+"/v1"), option.WithAPIKey(key), option.WithMaxRetries(0), option.WithHTTPClient(client))
+}
+
+func input(text string) responses.ResponseNewParamsInputUnion {
+	return responses.ResponseNewParamsInputUnion{OfString: openai.String(text)}
+}
+
+// Ten turns by previous_response_id, streamed and not: the model sees everything
+// once, in order, and the latest instructions only.
+func TestStateChain(t *testing.T) {
+	onEachStore(t, func(t *testing.T, state string) {
+		g, m := startState(t, state)
+		c, ctx := g.sdk("alice"), context.Background()
+		previous, wanted := "", ""
+		for i := 1; i <= 10; i++ {
+			question := fmt.Sprintf("question %d", i)
+			p := responses.ResponseNewParams{Model: "m", Input: input(question), Instructions: openai.String(fmt.Sprintf("rule %d", i))}
+			if previous != "" {
+				p.PreviousResponseID = openai.String(previous)
+			}
+			wanted += "user: " + question + "\n"
+			answer := fmt.Sprintf("answer %d to %s", i, question)
+			var resp *responses.Response
+			if i%2 == 0 {
+				stream := c.Responses.NewStreaming(ctx, p)
+				for stream.Next() {
+					if e := stream.Current(); e.Type == "response.completed" {
+						resp = &e.Response
+					}
+				}
+				if err := stream.Err(); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				var err error
+				if resp, err = c.Responses.New(ctx, p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if resp.OutputText() != answer {
+				t.Fatalf("turn %d answers %q", i, resp.OutputText())
+			}
+			if got := dig(object(t, []byte(resp.RawJSON())), "store"); got != true {
+				t.Errorf("turn %d has store %v", i, got)
+			}
+			if resp.PreviousResponseID != previous {
+				t.Errorf("turn %d has previous_response_id %q", i, resp.PreviousResponseID)
+			}
+			if got := m.last(t); got != fmt.Sprintf("system: rule %d\n", i)+wanted {
+				t.Fatalf("turn %d asks\n%s", i, got)
+			}
+			wanted += "assistant: " + answer + "\n"
+			previous = resp.ID
+		}
+		got, err := c.Responses.Get(ctx, previous, responses.ResponseGetParams{})
+		if err != nil || got.OutputText() != "answer 10 to question 10" || got.Status != "completed" {
+			t.Fatalf("got %v, %v", got, err)
+		}
+		items, err := c.Responses.InputItems.List(ctx, previous, responses.InputItemListParams{})
+		if err != nil || len(items.Data) != 1 || items.Data[0].Content.OfInputItemContentList[0].Text != "question 10" {
+			t.Fatalf("input items %v, %v", items, err)
+		}
+		if err := c.Responses.Delete(ctx, previous); err != nil {
+			t.Fatal(err)
+		}
+		a := g.get("/v1/responses/"+previous, "Authorization", "Bearer alice")
+		if e := a.openAIError(t); a.status != 404 || e.Message != "Response with id '"+previous+"' not found." {
+			t.Errorf("deleted: %d %s", a.status, a.body)
+		}
+		a = g.post("/v1/responses", `{"model":"m","input":"x","previous_response_id":"`+previous+`"}`, "Authorization", "Bearer alice")
+		if e := a.openAIError(t); a.status != 400 || e.code() != "previous_response_not_found" || e.param() != "previous_response_id" {
+			t.Errorf("deleted: %d %s", a.status, a.body)
+		}
+		before := m.requests()
+		for _, other := range []string{"Bearer bob", ""} {
+			foreign := g.post("/v1/responses", `{"model":"m","input":"x","previous_response_id":"`+got.PreviousResponseID+`"}`, "Authorization", other)
+			if e := foreign.openAIError(t); foreign.status != 400 || e.code() != "previous_response_not_found" {
+				t.Errorf("foreign: %d %s", foreign.status, foreign.body)
+			}
+		}
+		if m.requests() != before {
+			t.Error("a chain that is not there reached the upstream")
+		}
+	})
+}
+
+// A conversation: its items are asked before the new ones, and each turn is
+// appended; items can be listed, added and removed.
+func TestStateConversation(t *testing.T) {
+	onEachStore(t, func(t *testing.T, state string) {
+		g, m := startState(t, state)
+		c, ctx := g.sdk("alice"), context.Background()
+		conv, err := c.Conversations.New(ctx, conversations.ConversationNewParams{Items: []responses.ResponseInputItemUnionParam{
+			responses.ResponseInputItemParamOfMessage("my name is Ann", "user"),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := responses.ResponseNewParamsConversationUnion{OfString: openai.String(conv.ID)}
+		for i := 2; i <= 4; i++ {
+			resp, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "m", Input: input(fmt.Sprintf("q%d", i)), Conversation: in})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.Conversation.ID != conv.ID || resp.OutputText() != fmt.Sprintf("answer %d to q%d", i, i) {
+				t.Fatalf("turn %d: %s", i, resp.RawJSON())
+			}
+		}
+		if got, want := m.last(t), "user: my name is Ann\nuser: q2\nassistant: answer 2 to q2\nuser: q3\nassistant: answer 3 to q3\nuser: q4\n"; got != want {
+			t.Fatalf("asked\n%s", got)
+		}
+		page, err := c.Conversations.Items.List(ctx, conv.ID, conversations.ItemListParams{Order: "asc", Limit: openai.Int(3)})
+		if err != nil || len(page.Data) != 3 || !page.HasMore {
+			t.Fatalf("items: %v, %v", page, err)
+		}
+		if _, err := c.Conversations.Items.Delete(ctx, conv.ID, page.Data[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Conversations.Update(ctx, conv.ID, conversations.ConversationUpdateParams{Metadata: map[string]string{"a": "b"}}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Conversations.Get(ctx, conv.ID)
+		if err != nil || dig(got.Metadata, "a") != "b" {
+			t.Fatalf("conversation: %v, %v", got, err)
+		}
+		// store:false reads the conversation and leaves it as it is.
+		for range 2 {
+			if _, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "m", Input: input("secret"), Conversation: in, Store: openai.Bool(false)}); err != nil {
+				t.Fatal(err)
+			}
+			if got := m.last(t); strings.Count(got, "secret") != 1 || strings.Contains(got, "Ann") || !strings.Contains(got, "q4") {
+				t.Fatalf("asked\n%s", got)
+			}
+		}
+		if _, err := c.Conversations.Delete(ctx, conv.ID); err != nil {
+			t.Fatal(err)
+		}
+		a := g.post("/v1/responses", `{"model":"m","input":"x","conversation":"`+conv.ID+`"}`, "Authorization", "Bearer alice")
+		if e := a.openAIError(t); a.status != 404 || e.Message != "Conversation with id '"+conv.ID+"' not found." || e.param() != "conversation" {
+			t.Errorf("deleted: %d %s", a.status, a.body)
+		}
+	})
+}
+
+// A tool's call comes from the response before, and its output in the next request.
+func TestStateToolRoundTrip(t *testing.T) {
+	g, m := startState(t, "")
+	tools := `"tools":[{"type":"function","name":"f","parameters":{"type":"object","properties":{}}}]`
+	first := object(t, []byte(g.post("/v1/responses", `{"model":"m","input":"call it",`+tools+`}`).body))
+	if dig(first, "output", 0, "type") != "function_call" {
+		t.Fatalf("no call: %v", first)
+	}
+	next := g.post("/v1/responses", fmt.Sprintf(`{"model":"m","previous_response_id":%q,"input":[{"type":"function_call_output","call_id":%q,"output":"42"}],%s}`,
+		first["id"], dig(first, "output", 0, "call_id"), tools))
+	if next.status != 200 {
+		t.Fatalf("%d %s", next.status, next.body)
+	}
+	if got, want := m.last(t), "user: call it\nassistant: call call_1\ntool: 42call_1\n"; got != want {
+		t.Errorf("asked\n%s", got)
+	}
+	// A client that sends everything again beside the id: nothing is there twice.
+	items, _ := json.Marshal(first["output"])
+	again := g.post("/v1/responses", fmt.Sprintf(`{"model":"m","previous_response_id":%q,"input":%s,%s}`, first["id"],
+		strings.TrimSuffix(string(items), "]")+fmt.Sprintf(`,{"type":"function_call_output","call_id":%q,"output":"43"}]`, dig(first, "output", 0, "call_id")), tools))
+	if got, want := m.last(t), "user: call it\nassistant: call call_1\ntool: 43call_1\n"; again.status != 200 || got != want {
+		t.Errorf("%d, asked\n%s", again.status, got)
+	}
+}
+
+// The AI SDK's habit: what the server has is sent as references.
+func TestStateItemReference(t *testing.T) {
+	g, m := startState(t, "")
+	first := object(t, []byte(g.post("/v1/responses", `{"model":"m","input":"one"}`).body))
+	id := dig(first, "output", 0, "id").(string)
+	a := g.post("/v1/responses", `{"model":"m","input":[{"role":"user","content":"one"},{"type":"item_reference","id":"`+id+`"},{"role":"user","content":"two"}]}`)
+	if got, want := m.last(t), "user: one\nassistant: answer 1 to one\nuser: two\n"; a.status != 200 || got != want {
+		t.Errorf("%d %s, asked\n%s", a.status, a.body, got)
+	}
+	// And from there on by id.
+	a = g.post("/v1/responses", fmt.Sprintf(`{"model":"m","input":"three","previous_response_id":%q}`, object(t, []byte(a.body))["id"]))
+	if got, want := m.last(t), "user: one\nassistant: answer 1 to one\nuser: two\nassistant: answer 2 to two\nuser: three\n"; a.status != 200 || got != want {
+		t.Errorf("%d %s, asked\n%s", a.status, a.body, got)
+	}
+	for _, header := range []string{"Bearer other", ""} {
+		if header == "" {
+			id = "msg_unknown"
+		}
+		a = g.post("/v1/responses", `{"model":"m","input":[{"role":"user","content":"x"},{"type":"item_reference","id":"`+id+`"}]}`, "Authorization", header)
+		e := a.openAIError(t)
+		if a.status != 404 || e.param() != "input[1]" || !strings.HasPrefix(e.Message, "Item with id '"+id+"' not found.") {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+}
+
+// The original's promise: the client sends only what is new, in either API.
+func TestStateConversationID(t *testing.T) {
+	g, m := startState(t, "")
+	chat := func(path, text string, stream bool) string {
+		t.Helper()
+		a := g.post(path+"?conversation_id=chat-123", fmt.Sprintf(`{"model":"m","stream":%v,"messages":[{"role":"system","content":"be kind"},{"role":"user","content":%q}]}`, stream, text))
+		if a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return a.body
+	}
+	chat("/v1/chat/completions", "one", false)
+	chat("/proxy", "two", true)
+	chat("/v1/chat/completions", "three", true)
+	a := g.post("/v1/responses?conversation_id=chat-123", `{"model":"m","input":"four"}`)
+	if a.status != 200 || dig(object(t, []byte(a.body)), "conversation", "id") != "chat-123" {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	wanted := "system: be kind\nuser: one\nassistant: answer 1 to one\nuser: two\nassistant: answer 2 to two\nuser: three\nassistant: answer 3 to three\nuser: four\n"
+	if got := m.last(t); got != wanted {
+		t.Errorf("asked\n%s", got)
+	}
+	// /convert shows what would be asked, and leaves the conversation as it is.
+	for range 2 {
+		a = g.post("/convert?conversation_id=chat-123", `{"model":"m","input":"five"}`)
+		if got := transcript(t, a.body); got != wanted+"assistant: answer 4 to four\nuser: five\n" {
+			t.Errorf("converted\n%s", a.body)
+		}
+	}
+	// Only who says store:false is not kept.
+	a = g.post("/v1/chat/completions?conversation_id=chat-123", `{"model":"m","store":false,"messages":[{"role":"user","content":"secret"}]}`)
+	if got := m.last(t); a.status != 200 || got != wanted+"assistant: answer 4 to four\nuser: secret\n" {
+		t.Errorf("asked\n%s", got)
+	}
+	if a = g.post("/convert?conversation_id=chat-123", `{"model":"m","input":"five"}`); strings.Contains(a.body, "secret") {
+		t.Errorf("kept: %s", a.body)
+	}
+	for query, status := range map[string]int{"conversation_id=": 400, "conversation_id=a&conversation_id=b": 400, "conversation_id=conv_unknown": 404} {
+		if a = g.post("/proxy?"+query, chatBody("m", false)); a.status != status {
+			t.Errorf("%s: %d %s", query, a.status, a.body)
+		}
+	}
+	a = g.post("/v1/responses?conversation_id=x", `{"model":"m","input":"x","previous_response_id":"resp_1"}`)
+	if e := a.openAIError(t); e.code() != "mutually_exclusive_parameters" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// Without state everything that needs it is refused by name, before the upstream is
+// asked; the rest is served and says that it is not stored.
+func TestStateOff(t *testing.T) {
+	g, m := startState(t, "state off")
+	for body, param := range map[string]string{
+		`{"model":"m","input":"x","previous_response_id":"resp_1"}`:                                        "previous_response_id",
+		`{"model":"m","input":"x","conversation":"conv_1"}`:                                                "conversation",
+		`{"model":"m","input":"x","background":true}`:                                                      "background",
+		`{"model":"m","input":[{"role":"user","content":"x"},{"type":"item_reference","id":"msg_1"}]}`:     "input[1]",
+		`{"model":"m","input":[{"role":"user","content":"x"},{"id":"msg_1"}],"store":false,"stream":true}`: "input[1]",
+	} {
+		a := g.post("/v1/responses", body)
+		if e := a.openAIError(t); a.status != 400 || e.param() != param || !strings.Contains(e.Message, "state off") {
+			t.Errorf("%s: %d %s", body, a.status, a.body)
+		}
+	}
+	a := g.post("/v1/chat/completions?conversation_id=x", chatBody("m", false))
+	if e := a.openAIError(t); a.status != 400 || e.param() != "conversation_id" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if m.requests() != 0 {
+		t.Error("the upstream was asked")
+	}
+	a = g.post("/v1/responses", `{"model":"m","input":"x"}`)
+	body := object(t, []byte(a.body))
+	if a.status != 200 || body["store"] != false {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a = g.get("/v1/responses/" + body["id"].(string)); a.status != 404 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// What is not to be stored leaves no trace in the store, the log or the metrics.
+func TestStateStoresNothing(t *testing.T) {
+	path := t.TempDir() + "/state.db"
+	g, _ := startState(t, "state bbolt "+path+" {\n chat_completions\n}")
+	const canary = "canary-8f3b"
+	for _, stream := range []bool{true, false} {
+		a := g.post("/v1/responses", fmt.Sprintf(`{"model":"m","input":"%s","store":false,"stream":%v}`, canary, stream))
+		if a.status != 200 || !strings.Contains(a.body, canary) || !strings.Contains(a.body, `"store":false`) || strings.Contains(a.body, `"store":true`) {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		g.post("/v1/responses?conversation_id=c", fmt.Sprintf(`{"model":"m","input":"%s","store":false,"stream":%v}`, canary, stream))
+		g.post("/v1/chat/completions", fmt.Sprintf(`{"model":"m","messages":[{"role":"user","content":"%s"}],"stream":%v}`, canary, stream))
+	}
+	g.post("/v1/responses", `{"model":"m","input":"kept"}`)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(file), "kept") {
+		t.Fatalf("%v: what is stored is not in the file as it is", err)
+	}
+	if strings.Contains(string(file), canary) {
+		t.Error("the canary is in the file")
+	}
+	for _, entry := range takeLogs() {
+		if line, _ := json.Marshal(entry); strings.Contains(string(line), canary) {
+			t.Errorf("the canary is in the log: %s", line)
+		}
+	}
+}
