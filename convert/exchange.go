@@ -22,11 +22,12 @@ type Request struct {
 	Canonical *responses.Request
 
 	chat *chat.Request // of a Chat client
+	size int           // bytes of its body
 }
 
 // Read reads a client's request. Its errors are of type *[Error].
 func Read(in API, body []byte) (*Request, error) {
-	r := &Request{In: in, Out: in}
+	r := &Request{In: in, Out: in, size: len(body)}
 	var err error
 	if in == Responses {
 		r.Canonical, err = ReadResponses(body)
@@ -95,7 +96,7 @@ type Turn struct {
 // type *[Error].
 func (r *Request) To(to API, o Options) (*Turn, error) {
 	t := &Turn{to: to, req: r, o: o, names: &Names{}}
-	var body any
+	var body interface{ Append([]byte) ([]byte, error) }
 	var err error
 	switch {
 	case r.In == Chat && to == Chat:
@@ -114,7 +115,7 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Body, err = json.Marshal(body, writeOptions)
+	t.Body, err = body.Append(make([]byte, 0, r.size+r.size/16+1<<10))
 	return t, err
 }
 
@@ -302,7 +303,7 @@ func (r *Request) Write(resp *responses.Response) ([]byte, error) {
 		}
 		return json.Marshal(completion(resp, faceOf(r.chat)), json.FormatNilSliceAsNull(true), writeOptions)
 	}
-	return json.Marshal(resp, writeOptions)
+	return resp.Append(nil)
 }
 
 func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }

@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/labiium/chat2response/convert/chat"
+	"github.com/labiium/chat2response/convert/internal/plain"
 	"github.com/labiium/chat2response/convert/responses"
 )
 
@@ -56,7 +57,7 @@ func (t *pattern) learn(data []byte, name string) {
 	if at == len(data) || data[at] != '"' {
 		return
 	}
-	end := stringEnd(data[at+1:])
+	end := plain.End(data[at+1:])
 	if end < 0 {
 		return
 	}
@@ -125,7 +126,7 @@ func scanDelta(b []byte, e *responses.Event) bool {
 			if len(b) == 0 || b[0] != '"' {
 				return false
 			}
-			end := stringEnd(b[1:])
+			end := plain.End(b[1:])
 			if end < 0 {
 				return false
 			}
