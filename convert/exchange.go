@@ -301,9 +301,9 @@ func (r *Request) Write(resp *responses.Response) ([]byte, error) {
 		if e := unanswerable(resp.Output); e != nil {
 			return nil, e
 		}
-		return json.Marshal(completion(resp, faceOf(r.chat)), json.FormatNilSliceAsNull(true), writeOptions)
+		return completion(resp, faceOf(r.chat)).Append(make([]byte, 0, 1<<10))
 	}
-	return resp.Append(nil)
+	return resp.Append(make([]byte, 0, 1<<10+len(resp.Echo)))
 }
 
 func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }

@@ -2,11 +2,14 @@ package chat
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/labiium/chat2response/convert/internal/plaintest"
+	"github.com/labiium/chat2response/internal/fakeopenai"
 )
 
 // TestAppendMembers: what is written by hand is what the library writes, for each
@@ -14,7 +17,11 @@ import (
 func TestAppendMembers(t *testing.T) {
 	check := func(what string, v interface{ Append([]byte) ([]byte, error) }) {
 		t.Helper()
-		want, err := json.Marshal(v, marshalOptions)
+		options := marshalOptions
+		if _, ok := v.(*Completion); ok {
+			options = completionOptions
+		}
+		want, err := json.Marshal(v, options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -24,7 +31,9 @@ func TestAppendMembers(t *testing.T) {
 		}
 	}
 	for _, base := range []interface{ Append([]byte) ([]byte, error) }{
-		new(Message), new(Part), new(ToolCall), new(Request),
+		new(Message), new(Part), new(ToolCall), new(Request), new(Usage), (*Usage)(nil),
+		&Usage{PromptTokensDetails: &PromptDetails{}, CompletionTokensDetails: &CompletionDetails{}},
+		new(Completion), &Completion{Choices: []CompletionChoice{{}}}, &Completion{Choices: []CompletionChoice{{Message: CompletionMessage{Annotations: []Annotation{}}}}},
 		&Message{Role: "user", Content: Text("")}, &Message{Role: "user", Content: Parts()}, &Message{Role: "assistant", NullContent: true},
 		&Message{Role: "assistant", ToolCalls: []ToolCall{}, ReasoningContent: new(string)},
 		&Part{Type: "text"}, &Part{Type: "image_url", ImageURL: &ImageURL{URL: "u"}},
@@ -33,6 +42,9 @@ func TestAppendMembers(t *testing.T) {
 		&Request{Messages: Messages{{Role: "user", Content: Text("x")}}}, &Request{Messages: Messages{}},
 	} {
 		check("as it is", base)
+		if reflect.ValueOf(base).IsNil() {
+			continue
+		}
 		typ := reflect.TypeOf(base).Elem()
 		all := reflect.New(typ)
 		all.Elem().Set(reflect.ValueOf(base).Elem())
@@ -65,13 +77,12 @@ var messageSamples = []string{
 	`{"content":[{"type":"text","text":"x"},]}`, `{"content":[{"type":"text","text":"x"}`,
 }
 
-// sameMessage checks that a message is read as the library reads it, or that the errors
-// are the same.
-func sameMessage(t *testing.T, body string, options json.Options) {
+// same checks that a value is read as the library reads O, which has no method, or
+// that neither can.
+func same[T, O any](t *testing.T, body string, options json.Options) {
 	t.Helper()
-	type object Message
-	var got Messages
-	var want []object
+	var got []T
+	var want []O
 	err := json.Unmarshal([]byte("["+body+"]"), &got, options)
 	wantErr := json.Unmarshal([]byte("["+body+"]"), &want, options)
 	if (err == nil) != (wantErr == nil) {
@@ -80,13 +91,29 @@ func sameMessage(t *testing.T, body string, options json.Options) {
 	if err != nil {
 		return
 	}
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d instead of %d", body, len(got), len(want))
+	}
 	for i := range want {
-		if !reflect.DeepEqual(object(got[i]), want[i]) {
-			t.Fatalf("%s:\n%+v\n%+v", body, got[i], want[i])
+		if got := reflect.ValueOf(got[i]).Convert(reflect.TypeFor[O]()).Interface(); !reflect.DeepEqual(got, any(want[i])) {
+			t.Fatalf("%s:\n%+v\n%+v", body, got, want[i])
 		}
 	}
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d messages instead of %d", body, len(got), len(want))
+}
+
+// Types that the library reads.
+type (
+	libMessage Message
+	libAnswer  Answer
+	libUsage   Usage
+)
+
+func sameAll(t *testing.T, body string) {
+	t.Helper()
+	for _, options := range []json.Options{strict, lenient} {
+		same[Message, libMessage](t, body, options)
+		same[Answer, libAnswer](t, body, options)
+		same[Usage, libUsage](t, body, options)
 	}
 }
 
@@ -95,20 +122,66 @@ var (
 	lenient = marshalOptions
 )
 
-func TestReadMessage(t *testing.T) {
-	for _, body := range messageSamples {
-		sameMessage(t, body, strict)
-		sameMessage(t, body, lenient)
-		sameMessage(t, body+", "+body, strict)
+// TestAppendCompletion: each member of the message and of the choice alone.
+func TestAppendCompletion(t *testing.T) {
+	var c CompletionChoice
+	for _, typ := range []reflect.Type{reflect.TypeFor[CompletionMessage](), reflect.TypeFor[CompletionChoice]()} {
+		for i := range typ.NumField() {
+			choice := c
+			if typ == reflect.TypeFor[CompletionMessage]() {
+				plaintest.Fill(reflect.ValueOf(&choice.Message).Elem().Field(i))
+			} else {
+				plaintest.Fill(reflect.ValueOf(&choice).Elem().Field(i))
+			}
+			v := &Completion{Choices: []CompletionChoice{choice}}
+			want, _ := json.Marshal(v, completionOptions)
+			if got, err := v.Append(nil); err != nil || string(got) != string(want) {
+				t.Errorf("%s: %v\n%s\n%s", typ.Field(i).Name, err, got, want)
+			}
+		}
 	}
 }
 
-func FuzzReadMessage(f *testing.F) {
-	for _, body := range messageSamples {
+// samples are messages and answers; each is read as both.
+func samples() []string {
+	list := slices.Clone(messageSamples)
+	for _, message := range messageSamples {
+		list = append(list, message+", "+message, `{"id":"c","object":"chat.completion","choices":[{"index":0,"message":`+message+`,"finish_reason":"stop"}]}`)
+	}
+	for _, dialect := range fakeopenai.Dialects() {
+		for _, scenario := range fakeopenai.Scenarios() {
+			if body, status := fakeopenai.Answer(fakeopenai.Chat, dialect, scenario); status < 300 {
+				list = append(list, string(body))
+			}
+			if dialect != "openai" {
+				continue // the convert package reads all of them
+			}
+			for line := range strings.Lines(string(fakeopenai.Stream(fakeopenai.Chat, dialect, scenario))) {
+				if data, ok := strings.CutPrefix(line, "data: "); ok {
+					list = append(list, strings.TrimSpace(data))
+				}
+			}
+		}
+	}
+	return append(list,
+		`{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3,"prompt_tokens_details":{"cached_tokens":4,"cache_write_tokens":5,"audio_tokens":6},"completion_tokens_details":{"reasoning_tokens":7,"audio_tokens":8,"accepted_prediction_tokens":9,"rejected_prediction_tokens":10}}`,
+		`{"prompt_tokens":1.5,"completion_tokens":-2,"total_tokens":"3"}`, `{"prompt_tokens":9007199254740993}`, `{"prompt_tokens":null,"x":1}`,
+		`{"prompt_tokens_details":{"cached_tokens":1},"prompt_tokens_details":{"audio_tokens":2}}`, `{"prompt_tokens_details":null,"cached_tokens":1}`,
+		`{"choices":[{"delta":{"content":"a"},"delta":{"refusal":"b"}}]}`, `{"choices":[{"message":{"content":"a"},"message":null}]}`,
+		`{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"f"},"function":{"arguments":"x"}}]}}]}`,
+		`{"choices":[{"delta":{"tool_calls":{"index":0}}}]}`, `{"choices":[{"delta":{"tool_calls":null,"annotations":null,"reasoning":null}}]}`,
+		`{"choices":[{"delta":{"content":[{"type":"text","text":"x"}]}}]}`, `{"choices":[{"finish_reason":"x","finish_reason":null,"index":1,"logprobs":null}]}`,
+		`{"choices":[{"logprobs":{"content":[]}}]}`, `{"choices":null}`, `{"choices":[{}],"choices":[]}`, `{"error":null,"usage":null,"service_tier":null}`,
+		`{"error":"x"}`, `{"usage":{"prompt_tokens":1},"usage":null}`, `{"usage":"x","service_tier":5}`, `{"object":"error","message":"x"}`,
+		`{"choices":[{"delta":{"function_call":{"name":"f"}}}]}`, `{"id":{"a":[1,"]"]},"created":1e5,"model":null,"obfuscation":"x\u0041"}`, `{"id":}`, `{"id":,"a":1}`,
+		`{"id":nul}`, `{"id":1 2}`, `{"choices":[{"index":1.5}]}`, `{"choices":[{"index":-1}]}`, `{"choices":[{"index":01}]}`,
+	)
+}
+
+// FuzzRead runs through the samples in an ordinary test.
+func FuzzRead(f *testing.F) {
+	for _, body := range samples() {
 		f.Add(body)
 	}
-	f.Fuzz(func(t *testing.T, body string) {
-		sameMessage(t, body, strict)
-		sameMessage(t, body, lenient)
-	})
+	f.Fuzz(sameAll)
 }

@@ -140,6 +140,20 @@ func (p *Part) Append(b []byte) ([]byte, error) {
 	return w.B, nil
 }
 
+// Append appends the counts as JSON on one line, or null for none.
+func (u *Usage) Append(b []byte) ([]byte, error) {
+	if u == nil || u.Unknown != nil || u.InputTokensDetails.Unknown != nil || u.OutputTokensDetails.Unknown != nil {
+		return appendJSON(b, u)
+	}
+	b = strconv.AppendInt(append(b, `{"input_tokens":`...), u.InputTokens, 10)
+	b = strconv.AppendInt(append(b, `,"input_tokens_details":{"cached_tokens":`...), u.InputTokensDetails.CachedTokens, 10)
+	b = strconv.AppendInt(append(b, `,"cache_write_tokens":`...), u.InputTokensDetails.CacheWriteTokens, 10)
+	b = strconv.AppendInt(append(b, `},"output_tokens":`...), u.OutputTokens, 10)
+	b = strconv.AppendInt(append(b, `,"output_tokens_details":{"reasoning_tokens":`...), u.OutputTokensDetails.ReasoningTokens, 10)
+	b = strconv.AppendInt(append(b, `},"total_tokens":`...), u.TotalTokens, 10)
+	return append(b, '}'), nil
+}
+
 // Append appends the response as JSON on one line, the common members without
 // reflection.
 func (r *Response) Append(b []byte) (_ []byte, err error) {
@@ -174,7 +188,10 @@ func (r *Response) Append(b []byte) (_ []byte, err error) {
 	if err == nil {
 		w.B, err = appendItems(w.B, r.Output)
 	}
-	any("usage", r.Usage, r.Usage == nil)
+	w.Name("usage")
+	if err == nil {
+		w.B, err = r.Usage.Append(w.B)
+	}
 	w.Some("service_tier", r.ServiceTier)
 	if err != nil {
 		return b, err

@@ -2,12 +2,15 @@ package responses
 
 import (
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/labiium/chat2response/convert/internal/plaintest"
+	"github.com/labiium/chat2response/internal/fakeopenai"
 )
 
 // TestAppendMembers: what is written by hand is what the library writes, for each
@@ -26,7 +29,7 @@ func TestAppendMembers(t *testing.T) {
 	}
 	text := "text"
 	for _, base := range []interface{ Append([]byte) ([]byte, error) }{
-		new(Item), new(Part), new(Response), new(Request),
+		new(Item), new(Part), new(Response), new(Request), new(Usage), (*Usage)(nil), (*Item)(nil), (*Part)(nil), (*Response)(nil),
 		&Item{Type: "message", Role: "user", Content: Text("")},
 		&Item{Type: "message", Content: Parts()},
 		&Item{Type: "function_call", Arguments: String("")},
@@ -39,6 +42,9 @@ func TestAppendMembers(t *testing.T) {
 		&Request{Input: Input{}},
 	} {
 		check("as it is", base)
+		if reflect.ValueOf(base).IsNil() {
+			continue
+		}
 		typ := reflect.TypeOf(base).Elem()
 		all := reflect.New(typ)
 		all.Elem().Set(reflect.ValueOf(base).Elem())
@@ -86,13 +92,12 @@ var itemSamples = []string{
 	`{"content":[{"type":"input_text","text":"x"},]}`, `{"content":[{"type":"input_text","text":"x"}`, `{"summary":null,"output":null,"input":null}`,
 }
 
-// sameItem checks that an item is read as the library reads it, or that the errors
-// are the same.
-func sameItem(t *testing.T, body string, options json.Options) {
+// same checks that a value is read as the library reads O, which has no method, or
+// that neither can.
+func same[T, O any](t *testing.T, body string, options json.Options) {
 	t.Helper()
-	type object Item
-	var got []Item
-	var want []object
+	var got []T
+	var want []O
 	err := json.Unmarshal([]byte("["+body+"]"), &got, options)
 	wantErr := json.Unmarshal([]byte("["+body+"]"), &want, options)
 	if (err == nil) != (wantErr == nil) {
@@ -101,13 +106,42 @@ func sameItem(t *testing.T, body string, options json.Options) {
 	if err != nil {
 		return
 	}
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d instead of %d", body, len(got), len(want))
+	}
 	for i := range want {
-		if !reflect.DeepEqual(object(got[i]), want[i]) {
-			t.Fatalf("%s:\n%+v\n%+v", body, got[i], want[i])
+		if got := reflect.ValueOf(&got[i]).Elem().Convert(reflect.TypeFor[O]()).Interface(); !reflect.DeepEqual(got, any(want[i])) {
+			t.Fatalf("%s:\n%+v\n%+v", body, got, want[i])
 		}
 	}
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d items instead of %d", body, len(got), len(want))
+}
+
+// Types that the library reads, the inner ones too.
+type (
+	libItem     Item
+	libResponse struct {
+		ID                string             `json:"id"`
+		Object            string             `json:"object"`
+		CreatedAt         Seconds            `json:"created_at"`
+		CompletedAt       *Seconds           `json:"completed_at"`
+		Status            string             `json:"status"`
+		Error             *ResponseError     `json:"error"`
+		IncompleteDetails *IncompleteDetails `json:"incomplete_details"`
+		Model             string             `json:"model"`
+		Output            []Item             `json:"output"`
+		Usage             *Usage             `json:"usage"`
+		ServiceTier       string             `json:"service_tier,omitzero"`
+		Echo              jsontext.Value     `json:",embed"`
+	}
+	libEvent Event
+)
+
+func sameAll(t *testing.T, body string) {
+	t.Helper()
+	for _, options := range []json.Options{strict, lenient} {
+		same[Item, libItem](t, body, options)
+		same[Response, libResponse](t, body, options)
+		same[Event, libEvent](t, body, options)
 	}
 }
 
@@ -116,20 +150,45 @@ var (
 	lenient = marshalOptions
 )
 
-func TestReadItem(t *testing.T) {
-	for _, body := range itemSamples {
-		sameItem(t, body, strict)
-		sameItem(t, body, lenient)
-		sameItem(t, body+", "+body, strict)
+// samples are items, responses and events; each is read as all three.
+func samples() []string {
+	list := slices.Clone(itemSamples)
+	for _, item := range itemSamples {
+		list = append(list, item+", "+item, `{"type":"response.output_item.done","sequence_number":3,"output_index":0,"item":`+item+`}`,
+			`{"id":"resp_1","object":"response","created_at":5,"output":[`+item+`],"tools":[{"type":"x"}],"usage":null}`)
 	}
+	for _, dialect := range fakeopenai.Dialects() {
+		for _, scenario := range fakeopenai.Scenarios() {
+			if body, status := fakeopenai.Answer(fakeopenai.Responses, dialect, scenario); status < 300 {
+				list = append(list, string(body))
+			}
+			if dialect != "openai" {
+				continue // the convert package reads all of them
+			}
+			for line := range strings.Lines(string(fakeopenai.Stream(fakeopenai.Responses, dialect, scenario))) {
+				if data, ok := strings.CutPrefix(line, "data: "); ok {
+					list = append(list, strings.TrimSpace(data))
+				}
+			}
+		}
+	}
+	return append(list,
+		`{"usage":{"input_tokens":1,"input_tokens_details":{"cached_tokens":2,"cache_write_tokens":3},"output_tokens":4,"output_tokens_details":{"reasoning_tokens":5},"total_tokens":6}}`,
+		`{"usage":{"input_tokens":1.0}}`, `{"usage":{"x":1}}`, `{"usage":{"input_tokens":01}}`, `{"usage":{"input_tokens":1},"usage":{"output_tokens":1}}`,
+		`{"usage":{"input_tokens":1},"usage":null}`, `{"created_at":1.5,"completed_at":2}`, `{"created_at":-1}`, `{"created_at":12345678901234567890}`,
+		`{"completed_at":1,"completed_at":null}`, `{"service_tier":null,"model":null}`, `{"error":{"code":"a","message":"b"}}`, `{"error":null,"error":{"code":"a"}}`,
+		`{"error":{"code":"a"},"error":null}`, `{"incomplete_details":{"reason":"x"}}`, `{"a":1,"a":2}`, `{"a":{"b":[1,{"c":"]"}]}, "d" : [ ] }`, `{"a":}`, `{"a":,"b":1}`,
+		`{"a":nul}`, `{"a":1 2}`, `{"a":"x}`, `{"a":[}`, `{"a":{]}`, `{"a":tru,"b":{}}`, `{"output":[{}],"output":[]}`, `{"output":null}`, `{"status":5}`,
+		`{"response":{"id":"a"},"response":{"model":"b"}}`, `{"item":{"id":"a"},"item":{"name":"b"}}`, `{"part":{"text":"a"},"part":{"type":"b"}}`,
+		`{"type":"x","delta":{"a":1}}`, `{"sequence_number":1,"output_index":2,"content_index":3,"summary_index":4,"obfuscation":"x","delta":"d","logprobs":[]}`,
+		`{"logprobs":[{"token":"a"}]}`, `{"response":null}`, `{"text":"a","refusal":"b","arguments":"c","input":"d","extra":{}}`,
+	)
 }
 
-func FuzzReadItem(f *testing.F) {
-	for _, body := range itemSamples {
+// FuzzRead runs through the samples in an ordinary test.
+func FuzzRead(f *testing.F) {
+	for _, body := range samples() {
 		f.Add(body)
 	}
-	f.Fuzz(func(t *testing.T, body string) {
-		sameItem(t, body, strict)
-		sameItem(t, body, lenient)
-	})
+	f.Fuzz(sameAll)
 }

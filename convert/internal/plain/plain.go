@@ -128,6 +128,72 @@ func (r *Reader) Word(known ...string) (string, bool) {
 	return string(text), true
 }
 
+// Int takes a whole number of at most 18 digits.
+func (r *Reader) Int() (n int64, ok bool) {
+	r.space()
+	b := *r
+	i := 0
+	for i < len(b) && i < 18 && b[i] >= '0' && b[i] <= '9' {
+		n = n*10 + int64(b[i]-'0')
+		i++
+	}
+	if i == 0 || i > 1 && b[0] == '0' || i == len(b) || b[i] >= '0' && b[i] <= '9' || b[i] == '.' || b[i] == 'e' || b[i] == 'E' {
+		return 0, false
+	}
+	*r = b[i:]
+	return n, true
+}
+
+// Raw takes a value of any kind, as it stands.
+func (r *Reader) Raw() ([]byte, bool) {
+	r.space()
+	b := *r
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			end := End(b[i+1:])
+			if end < 0 {
+				return nil, false
+			}
+			i += end + 1
+		case '{', '[':
+			depth++
+			continue
+		case '}', ']':
+			depth--
+		case ',', ' ', '\n', '\r', '\t', ':':
+			continue
+		default: // a number or a word
+			for i+1 < len(b) && !delimits(b[i+1]) {
+				i++
+			}
+		}
+		if depth < 0 {
+			return nil, false
+		}
+		if depth == 0 {
+			*r = b[i+1:]
+			return b[:i+1], true
+		}
+	}
+	return nil, false
+}
+
+func delimits(c byte) bool {
+	switch c {
+	case ',', ':', '}', ']', '{', '[', '"', ' ', '\n', '\r', '\t':
+		return true
+	}
+	return false
+}
+
+// Skip takes a value and forgets it.
+func (r *Reader) Skip() bool {
+	_, ok := r.Raw()
+	return ok
+}
+
 // More takes a comma, or the character that closes the object or list; more tells
 // which.
 func (r *Reader) More(closing byte) (more, ok bool) {
