@@ -378,12 +378,11 @@ func (c *chatWriter) finish(r *responses.Response) error {
 		return err
 	}
 	if c.face.usage && r.Usage != nil {
-		usage, err := json.Marshal(chatUsage(r.Usage))
+		b, err := chatUsage(r.Usage).Append(append(append(c.w.Begin(""), c.head...), `],"usage":`...))
 		if err != nil {
 			return err
 		}
-		b = append(append(c.w.Begin(""), c.head...), `],"usage":`...)
-		if err := c.w.End(append(append(b, usage...), '}')); err != nil {
+		if err := c.w.End(append(b, '}')); err != nil {
 			return err
 		}
 	}

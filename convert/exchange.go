@@ -29,11 +29,12 @@ type Request struct {
 	More More
 
 	chat *chat.Request // of a Chat client
+	size int           // bytes of its body
 }
 
 // Read reads a client's request. Its errors are of type *[Error].
 func Read(in API, body []byte) (*Request, error) {
-	r := &Request{In: in, Out: in}
+	r := &Request{In: in, Out: in, size: len(body)}
 	var err error
 	if in == Responses {
 		r.Canonical, err = ReadResponses(body)
@@ -160,7 +161,7 @@ type Turn struct {
 func (r *Request) To(to API, o Options) (*Turn, error) {
 	o.past = len(r.Past)
 	t := &Turn{to: to, req: r, o: o, names: &Names{}}
-	var body any
+	var body interface{ Append([]byte) ([]byte, error) }
 	var err error
 	switch {
 	case r.In == Chat && to == Chat:
@@ -183,7 +184,7 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Body, err = json.Marshal(body, writeOptions)
+	t.Body, err = body.Append(make([]byte, 0, r.size+r.size/16+1<<10))
 	return t, err
 }
 
@@ -426,9 +427,9 @@ func (r *Request) Write(resp *responses.Response) ([]byte, error) {
 		if e := unanswerable(resp.Output); e != nil {
 			return nil, e
 		}
-		return json.Marshal(completion(resp, faceOf(r.chat)), json.FormatNilSliceAsNull(true), writeOptions)
+		return completion(resp, faceOf(r.chat)).Append(make([]byte, 0, 1<<10))
 	}
-	return json.Marshal(resp, writeOptions)
+	return resp.Append(make([]byte, 0, 1<<10+len(resp.Echo)))
 }
 
 func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }
