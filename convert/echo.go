@@ -54,9 +54,9 @@ type echoedReasoning struct {
 	Summary *string `json:"summary"`
 }
 
-// echo makes the members of a response that repeat its request. stored tells
-// whether the response can be asked for later.
-func echo(req *responses.Request, stored bool) jsontext.Value {
+// echo makes the members of a response that repeat its request, as an upstream of
+// dialect d was asked. stored tells whether the response can be asked for later.
+func echo(req *responses.Request, d *Dialect, stored bool) jsontext.Value {
 	e := echoed{
 		Conversation:      req.Conversation,
 		FrequencyPenalty:  or(req.FrequencyPenalty, 0),
@@ -113,7 +113,7 @@ func echo(req *responses.Request, stored bool) jsontext.Value {
 		if i > 0 {
 			w.B = append(w.B, ',')
 		}
-		echoTool(&w, &req.Tools[i])
+		echoTool(&w, &req.Tools[i], d)
 	}
 	w.B = append(w.B, "],"...)
 	return append(w.B, tail[1:]...)
@@ -135,7 +135,7 @@ func SetStored(resp *responses.Response, stored bool) {
 }
 
 // echoTool repeats a tool; a function has all its members, null or not.
-func echoTool(w *plain.Writer, t *responses.Tool) {
+func echoTool(w *plain.Writer, t *responses.Tool, d *Dialect) {
 	if t.Type != "function" {
 		b, err := json.Marshal(t, writeOptions)
 		if err != nil {
@@ -152,7 +152,7 @@ func echoTool(w *plain.Writer, t *responses.Tool) {
 	w.Name("parameters")
 	w.B = plain.Compact(w.B, orNull(t.Parameters))
 	w.Name("strict")
-	w.B = strconv.AppendBool(w.B, or(t.Strict, false))
+	w.B = strconv.AppendBool(w.B, or(t.Strict, d.StrictDefault && strictSchema(t.Parameters)))
 	w.Members(t.Unknown)
 	w.Close()
 }

@@ -173,7 +173,7 @@ func (s *responsesStream) see(r *responses.Response) {
 			r.ServiceTier = "default"
 		}
 		if s.echo == nil {
-			s.echo = echo(s.client, s.o.Stored)
+			s.echo = echo(s.client, s.o.dialect(), s.o.Stored)
 		}
 		r.Echo = withDefaults(r.Echo, s.echo)
 		if s.more {
