@@ -133,6 +133,12 @@ func (x *exchange) direct(u *Upstream, path string, body []byte) error {
 		// encoding of the path.
 		r.URL.RawPath = u.base + strings.TrimPrefix(x.r.URL.RawPath, "/v1")
 	}
+	if api := x.route.in; x.route.name == "proxy" || api != "" {
+		if api == "" {
+			api = u.Mode // it is the client's, since the answer passes unread
+		}
+		return x.watched(func(w http.ResponseWriter) error { return u.serve(w, r, x.next) }, api)
+	}
 	// reverse_proxy panics when an answer breaks off. The client must see that too,
 	// so the panic goes on.
 	outcome := x.outcome

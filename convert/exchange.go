@@ -420,6 +420,25 @@ func (r *Request) Writer(w *sse.Writer) Emit {
 	return (&responsesWriter{w: w}).Event
 }
 
+// StreamFailure are the events that end a stream of an API whose beginning has passed
+// unread: the response has an id of its own, as that of the stream is not known. seq
+// is how many events there were.
+func StreamFailure(api API, model string, seq int64, e *Error) []byte {
+	var b bytes.Buffer
+	w := sse.NewWriter(&b, nil)
+	if api == Chat {
+		w.Event("", e.Body())
+	} else {
+		o := Options{}
+		(&responsesWriter{w: w, seq: seq}).Event(&responses.Event{Type: responses.EventFailed, Response: &responses.Response{
+			ID: o.newID("resp_"), Object: "response", CreatedAt: responses.Seconds(o.now().Unix()), Status: responses.Failed, Model: model,
+			Output: []responses.Item{}, ServiceTier: "default", Error: responseError(e), Echo: echo(&responses.Request{}, &generic, false),
+		}})
+	}
+	w.Send()
+	return b.Bytes()
+}
+
 // Write makes the body of the client's answer. An answer that a Chat client cannot
 // be given is an *[Error].
 func (r *Request) Write(resp *responses.Response) ([]byte, error) {
