@@ -89,8 +89,8 @@ Usage:
 
 `)
 	}
-	fmt.Fprint(w, `mcp.json names MCP servers. Its servers are read and checked; this version does not
-run their tools yet.
+	fmt.Fprint(w, `mcp.json names MCP servers, in the form that desktop programs have. Their tools are
+offered to the model, and run here when it calls them.
 
 --keys-backend says where the gateway's API keys are kept:
   redis://host:6379/    Redis (also rediss://, unix://, redis+cluster://)

@@ -44,7 +44,12 @@ func serve(cmd *cobra.Command, flags caddycmd.Flags, args []string) error {
 	if err != nil {
 		return err
 	}
-	servers, err := loadMCP(config)
+	for name, text := range values.Environ() {
+		if err := os.Setenv(name, text); err != nil {
+			return fmt.Errorf("the variable %q of %s: %w", name, values.File, err)
+		}
+	}
+	servers, err := serversOf(config.MCP)
 	if err != nil {
 		return err
 	}
@@ -53,11 +58,6 @@ func serve(cmd *cobra.Command, flags caddycmd.Flags, args []string) error {
 	}
 
 	caddy.TrapSignals()
-	for name, text := range values.Environ() {
-		if err := os.Setenv(name, text); err != nil {
-			return fmt.Errorf("the variable %q of %s: %w", name, values.File, err)
-		}
-	}
 	if values.File != "" {
 		config.Notes = append(config.Notes, "variables were read from "+values.File)
 	}
@@ -89,20 +89,19 @@ func place() dropin.Place {
 	return at
 }
 
-// loadMCP reads and checks the mcp.json and returns the names of its servers.
-func loadMCP(c *dropin.Config) ([]string, error) {
-	if c.MCP == "" {
+// serversOf reads and checks an mcp.json and returns the names of its servers. The
+// handler reads it again when it is provisioned.
+func serversOf(path string) (names []string, err error) {
+	if path == "" {
 		return nil, nil
 	}
-	mcp, err := mcpbridge.Load(c.MCP, nil)
+	mcp, err := mcpbridge.Load(path, nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is neither a command nor a file of MCP servers; see --help", c.MCP)
+		return nil, fmt.Errorf("%s is neither a command nor a file of MCP servers; see --help", path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c.Notes = append(c.Notes, mcp.Notes...)
-	var names []string
 	for _, s := range mcp.Servers {
 		names = append(names, s.Name)
 	}

@@ -175,7 +175,7 @@ func TestServePassthrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = serving(t, append(env, "CORS_MAX_AGE=7"), mcp)
-	for _, want := range []string{"clients ", "passthrough", "Chat Completions", "bbolt ./data/keys.db", "(files)", "NOT RUN YET"} {
+	for _, want := range []string{"clients ", "passthrough", "Chat Completions", "bbolt ./data/keys.db", "mcp.json: tools of files", "on this machine only"} {
 		if !strings.Contains(p.stderr(), want) {
 			t.Errorf("the start does not say %q: %s", want, p.stderr())
 		}
@@ -569,5 +569,29 @@ func TestGracefulStop(t *testing.T) {
 	rest, err := io.ReadAll(lines)
 	if err != nil || !bytes.Contains(rest, []byte("event: response.completed")) {
 		t.Errorf("the stream ended with %v: %s", err, rest)
+	}
+}
+
+// The tools of an mcp.json run, for a client that knows nothing of them.
+func TestServeMCP(t *testing.T) {
+	_, env := demoUpstream(t)
+	k := newKit(t)
+	file := filepath.Join(t.TempDir(), "mcp.json")
+	if err := os.WriteFile(file, []byte(`{"mcpServers":{"kit":{"url":"${KIT}","required":true}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := serving(t, append(env, "KIT="+k.url), file, "--keys-backend=memory")
+	r := p.do("POST", "/proxy", `{"model":"demo","messages":[{"role":"user","content":"Use your echo."}]}`)
+	if b := bodyOf(r); !strings.Contains(b, `"type":"mcp_call"`) || !strings.Contains(b, "kit_echo says: echo of ") {
+		t.Errorf("%d %s", r.StatusCode, b)
+	}
+	// Not for one who comes from afar, unless that is meant.
+	afar := []string{"X-Forwarded-For", "203.0.113.9"}
+	if r := p.do("POST", "/proxy", `{"model":"demo","messages":[{"role":"user","content":"Use your echo."}]}`, afar...); strings.Contains(bodyOf(r), "mcp_call") {
+		t.Error("a stranger has tools")
+	}
+	p = serving(t, append(env, "KIT="+k.url), file, "--keys-backend=memory", "--mcp-allow-unauthenticated")
+	if r := p.do("POST", "/proxy", `{"model":"demo","messages":[{"role":"user","content":"Use your echo."}]}`, afar...); !strings.Contains(bodyOf(r), `"type":"mcp_call"`) {
+		t.Error("a stranger has no tools")
 	}
 }

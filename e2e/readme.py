@@ -40,11 +40,12 @@ class Server:
     def __init__(self, command, **env):
         self.folder = tempfile.mkdtemp(prefix="readme-")
         self.port = port()
-        for name in ("chat2response", "bin/chat2response"):
-            os.makedirs(os.path.join(self.folder, "bin"), exist_ok=True)
+        os.makedirs(os.path.join(self.folder, "bin"))
         os.symlink(BINARY, os.path.join(self.folder, "bin", "chat2response"))
         with open(os.path.join(self.folder, "mcp.json"), "w") as f:
             json.dump({"mcpServers": {"filesystem": {"command": "npx", "args": ["-y", "@modelcontextprotocol/server-filesystem", "/tmp"]}}}, f)
+        # npx finds the server here, if e2e/run has installed it, and else at npm.
+        os.symlink(os.path.join(os.path.dirname(os.path.abspath(__file__)), "node_modules"), os.path.join(self.folder, "node_modules"))
         self.log = open(os.path.join(self.folder, "log"), "w+")
         env = {
             "PATH": os.path.join(self.folder, "bin") + ":" + os.environ["PATH"],
@@ -80,6 +81,10 @@ def starts(command, expect, verdict="same", remark="", **env):
     """The command starts a server whose first lines have what is expected."""
     global failed
     s = Server(command, **env)
+    for _ in range(300):  # it serves a moment before it says so
+        if expect in s.said() or not s.up():
+            break
+        time.sleep(0.1)
     if s.up() and expect in s.said():
         row(command, verdict, remark)
     else:
@@ -119,6 +124,7 @@ TOOLS = """, "tools": [{"type": "function", "function": {"name": "get_weather", 
 "parameters": {"type": "object", "properties": {"location": {"type": "string"}}, "required": ["location"]}}}]"""
 
 openai_like, openai_url = upstream("-dialect", "openai")
+demo, demo_url = upstream("-dialect", "openai", "-scenario", "demo")
 chat_only, chat_url = upstream("-dialect", "vllm", "-apis", "chat")
 redis_port = port()
 redis = None
@@ -137,8 +143,7 @@ redis_url = f"redis://127.0.0.1:{redis_port}/"
 try:
     print("Starting it\n")
     starts("chat2response", "bbolt ./data/keys.db", "same", "without OPENAI_BASE_URL the upstream is OpenAI; the original ended each request")
-    tools_of_mcp = ("differs", "the file is read and checked; tools are not run yet, which the start says")
-    starts("chat2response mcp.json", "(filesystem)", *tools_of_mcp)
+    starts("chat2response mcp.json", "tools of filesystem")
     if redis:
         starts(f"chat2response --keys-backend={redis_url}", "redis (--keys-backend)")
         starts(f"CHAT2RESPONSE_REDIS_URL={redis_url} chat2response", "redis (CHAT2RESPONSE_REDIS_URL)")
@@ -147,9 +152,9 @@ try:
     starts("chat2response --keys-backend=sled:./data/keys.db", "is read as bbolt", "differs", "the file is bbolt's; keys of a sled folder must be made anew")
     starts("chat2response --keys-backend=memory", "memory (--keys-backend)")
     starts("OPENAI_API_KEY=sk-your-key chat2response", "managed")
-    starts("OPENAI_API_KEY=sk-your-key chat2response mcp.json", "managed", *tools_of_mcp)
+    starts("OPENAI_API_KEY=sk-your-key chat2response mcp.json", "tools of filesystem")
     starts("OPENAI_BASE_URL=http://localhost:8000/v1 UPSTREAM_MODE=chat chat2response", "Chat Completions")
-    starts("OPENAI_BASE_URL=https://api.openai.com/v1 chat2response mcp.json", "(filesystem)", *tools_of_mcp)
+    starts("OPENAI_BASE_URL=https://api.openai.com/v1 chat2response mcp.json", "tools of filesystem")
 
     print("\nAsking it, in passthrough mode\n")
     s = Server("chat2response", OPENAI_BASE_URL=openai_url)
@@ -181,8 +186,19 @@ try:
     s.stop()
 
     print("\nWith MCP servers\n")
-    s = Server("chat2response mcp.json", OPENAI_BASE_URL=openai_url)
-    curl(s, f"curl -X POST http://localhost:8088/proxy {JSON} {body('Search for recent news about AI and save the results to a file')}", '"object":"response"', *tools_of_mcp)
+    s = Server("chat2response mcp.json", OPENAI_BASE_URL=demo_url)
+    for _ in range(600):  # npx takes its time
+        with urllib.request.urlopen(f"http://127.0.0.1:{s.port}/status", timeout=5) as r:
+            if json.load(r)["mcp_servers"][0]["tools"]:
+                break
+        time.sleep(0.1)
+    curl(
+        s,
+        f"curl -X POST http://localhost:8088/proxy {JSON} {body('Search for recent news about AI and save the results to a file')}",
+        ['"type":"mcp_call"', '"server_label":"filesystem"', '"status":"completed","error":null'],
+        "same",
+        "the model calls a tool of the server, the gateway runs it; the original did not",
+    )
     s.stop()
 
     print("\nKeys\n")
@@ -204,7 +220,7 @@ try:
     starts("OPENAI_API_KEY=sk-your-key chat2response", data + "/keys.db", "same", "docker run; no Docker daemon is asked here", **image)
     if redis:
         starts(f"CHAT2RESPONSE_REDIS_URL={redis_url} chat2response --keys-backend={redis_url}", "redis (--keys-backend)", "same", "docker run with Redis", **image)
-    starts("chat2response ./mcp.json", "(filesystem)", *tools_of_mcp, **image)
+    starts("chat2response ./mcp.json", "tools of filesystem", "same", "docker run with a file of MCP servers", **image)
     shutil.rmtree(data)
 
     print("\nBuilding and testing\n")
@@ -214,7 +230,7 @@ try:
     row("cargo test / cargo clippy", "not here", "Go: go test ./... and go vet ./...; Redis is tested if redis-server is there")
     row("pip install -r e2e/requirements.txt; pytest e2e/", "same", "run by e2e/run")
 finally:
-    for p in (openai_like, chat_only, redis):
+    for p in (openai_like, demo, chat_only, redis):
         if p:
             p.terminate()
             p.wait()

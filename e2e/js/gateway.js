@@ -44,12 +44,13 @@ export async function startUpstream(...flags) {
   throw new Error("the upstream does not start");
 }
 
-// startGateway starts the gateway with the variables given and returns its URL.
-export async function startGateway(env) {
+// startGateway starts the gateway with the variables and arguments given and returns
+// its URL.
+export async function startGateway(env, ...args) {
   const folder = mkdtempSync(path.join(tmpdir(), "chat2response-e2e-"));
   folders.push(folder);
   const port = await freePort();
-  const p = spawn(binary(), ["--keys-backend=memory"], {
+  const p = spawn(binary(), ["--keys-backend=memory", ...args], {
     cwd: folder,
     env: {
       PATH: process.env.PATH,

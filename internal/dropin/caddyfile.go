@@ -110,9 +110,16 @@ func (c *Config) writeKeys(w *writer) {
 	})
 }
 
-// writeMCP is where the mcp.json goes into the handler's configuration. The handler
-// has no option for it yet, so nothing is written, and [Config.Summary] says so.
-func (c *Config) writeMCP(*writer) {}
+// writeMCP is where the mcp.json goes into the handler's configuration.
+func (c *Config) writeMCP(w *writer) {
+	switch {
+	case c.MCP == "":
+	case c.MCPForAll:
+		w.block("mcp "+quote(c.MCP), func() { w.line("allow_unauthenticated") })
+	default:
+		w.line("mcp", c.MCP)
+	}
+}
 
 // everyHeader are all request headers; * does not stand for Authorization (Fetch
 // standard, CORS-unsafe request-header names).
@@ -202,7 +209,7 @@ func (c *Config) Summary(version string, mcp []string) string {
 	}
 	row("keys", "%s (%s)", where, c.Keys.Chosen)
 	if c.MCP != "" {
-		row("mcp", "%s: %d servers read and checked (%s). THEIR TOOLS ARE NOT RUN YET by this version", c.MCP, len(mcp), strings.Join(mcp, ", "))
+		row("mcp", "%s: tools of %s", c.MCP, strings.Join(mcp, ", "))
 	}
 	for _, note := range c.Notes {
 		row("note", "%s", note)

@@ -39,6 +39,8 @@ type Config struct {
 
 	// MCP is the path of the mcp.json, or empty.
 	MCP string
+	// MCPForAll offers its tools to clients that nobody knows, on other machines.
+	MCPForAll bool
 
 	// Notes are what the operator should know.
 	Notes []string
@@ -68,7 +70,7 @@ type Keys struct {
 func (v *Values) Check(backend, mcp string) (*Config, error) {
 	c := &Config{MCP: mcp}
 	var failed []error
-	for _, check := range []func(*Config) error{v.upstream, v.server, v.network, v.cors, v.policy} {
+	for _, check := range []func(*Config) error{v.upstream, v.server, v.network, v.cors, v.mcp, v.policy} {
 		failed = append(failed, check(c))
 	}
 	failed = append(failed, v.keys(c, backend))
@@ -269,6 +271,26 @@ func (v *Values) cors(c *Config) error {
 		c.CORS = cors
 	}
 	return errors.Join(failed...)
+}
+
+func (v *Values) mcp(c *Config) error {
+	const forAll = "CHAT2RESPONSE_MCP_ALLOW_UNAUTHENTICATED"
+	all, err := v.yes(forAll)
+	switch {
+	case err != nil:
+	case c.MCP == "" && v.isSet(forAll):
+		c.note("%s has no effect: there is no mcp.json", forAll)
+	case !plain(c.MCP):
+		err = fmt.Errorf("the path of the mcp.json, %q, must not have braces, quotes and line ends in it", c.MCP)
+	case c.MCP != "" && c.APIKey == "" && !all:
+		c.note("tools are offered to programs on this machine only, since clients have no keys of the gateway; set OPENAI_API_KEY for keys, or %s=1 to offer them to everyone", forAll)
+	case c.MCP != "" && c.APIKey == "":
+		c.MCPForAll = true
+		c.note("%s: whoever reaches this address can have the tools run", forAll)
+	case all:
+		c.note("%s has no effect: clients need keys of the gateway", forAll)
+	}
+	return err
 }
 
 // maxTTL is the longest life of a key in seconds, ten years.

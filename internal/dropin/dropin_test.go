@@ -48,19 +48,20 @@ var effects = map[string]struct {
 		good: map[string]string{"https://a.example, http://localhost:3000": "header Origin http://localhost:3000", "*": ">Access-Control-Allow-Origin *", "off": "bind 0.0.0.0\n\n\troute {"},
 		bad:  map[string]string{"a.example": "origins such as", "https://a.example/": "origins such as", "https://a.example,*": "origins such as", "{http.request.header.Origin}": "origins such as"},
 	},
-	"CORS_ALLOWED_METHODS":                   {good: map[string]string{"GET,POST": "Access-Control-Allow-Methods `GET, POST`"}, bad: map[string]string{"GET POST": "methods with commas"}},
-	"CORS_ALLOWED_HEADERS":                   {good: map[string]string{"authorization,content-type": "Access-Control-Allow-Headers `authorization, content-type`"}, bad: map[string]string{"a:b": "names of headers"}},
-	"CORS_ALLOW_CREDENTIALS":                 {also: "CORS_ALLOWED_ORIGINS=https://a.example", good: map[string]string{"true": "Access-Control-Allow-Credentials true"}, bad: map[string]string{"x": "1 or 0"}},
-	"CORS_MAX_AGE":                           {good: map[string]string{"7": "Access-Control-Max-Age 7\n"}, bad: map[string]string{"1h": "a whole number from 0 to 86400", "86401": "a whole number"}},
-	"CHAT2RESPONSE_REDIS_URL":                {good: map[string]string{"redis://127.0.0.1/": "keys redis {env.CHAT2RESPONSE_REDIS_URL} {"}, bad: map[string]string{"127.0.0.1:6379": "a URL such as", "memory": "a URL such as", "http://u:hide-me@x": "unknown"}},
-	"CHAT2RESPONSE_REDIS_POOL_MAX":           {also: "CHAT2RESPONSE_REDIS_URL=redis://x", good: map[string]string{"3": "pool_size 3"}, bad: map[string]string{"0": "a whole number from 1 to 10000"}},
-	"CHAT2RESPONSE_SLED_PATH":                {good: map[string]string{"/data/keys.db": "keys bbolt /data/keys.db {", `C:\a b\k.db`: "keys bbolt `C:\\a b\\k.db` {"}, bad: map[string]string{"{env.X}": "braces"}},
-	"CHAT2RESPONSE_KEYS_REQUIRE_EXPIRATION":  {good: map[string]string{"0": "REQUIRE_EXPIRATION=0 has no effect alone"}, bad: map[string]string{"x": "want 1 or 0"}},
-	"CHAT2RESPONSE_KEYS_ALLOW_NO_EXPIRATION": {good: map[string]string{"1": "allow_no_expiration"}, bad: map[string]string{"x": "want 1 or 0"}},
-	"CHAT2RESPONSE_KEYS_DEFAULT_TTL_SECONDS": {good: map[string]string{"3600": "default_ttl 3600s", "0": "default_ttl none"}, bad: map[string]string{"1d": "a whole number", "999999999": "a whole number from 0 to 315360000"}},
-	"CHAT2RESPONSE_ADMIN_TOKEN":              {bad: map[string]string{"short": "24 bytes or more"}}, // TestSettingsOfKeys of the module
-	"CHAT2RESPONSE_ADMIN_TOKEN_FILE":         {bad: map[string]string{"{x}": "a path"}},
-	"CHAT2RESPONSE_INSECURE_ADMIN":           {good: map[string]string{"1": "whoever reaches this address"}, bad: map[string]string{"x": "1 or 0"}},
+	"CORS_ALLOWED_METHODS":                    {good: map[string]string{"GET,POST": "Access-Control-Allow-Methods `GET, POST`"}, bad: map[string]string{"GET POST": "methods with commas"}},
+	"CORS_ALLOWED_HEADERS":                    {good: map[string]string{"authorization,content-type": "Access-Control-Allow-Headers `authorization, content-type`"}, bad: map[string]string{"a:b": "names of headers"}},
+	"CORS_ALLOW_CREDENTIALS":                  {also: "CORS_ALLOWED_ORIGINS=https://a.example", good: map[string]string{"true": "Access-Control-Allow-Credentials true"}, bad: map[string]string{"x": "1 or 0"}},
+	"CORS_MAX_AGE":                            {good: map[string]string{"7": "Access-Control-Max-Age 7\n"}, bad: map[string]string{"1h": "a whole number from 0 to 86400", "86401": "a whole number"}},
+	"CHAT2RESPONSE_MCP_ALLOW_UNAUTHENTICATED": {good: map[string]string{"1": "there is no mcp.json"}, bad: map[string]string{"x": "1 or 0"}}, // TestMCP
+	"CHAT2RESPONSE_REDIS_URL":                 {good: map[string]string{"redis://127.0.0.1/": "keys redis {env.CHAT2RESPONSE_REDIS_URL} {"}, bad: map[string]string{"127.0.0.1:6379": "a URL such as", "memory": "a URL such as", "http://u:hide-me@x": "unknown"}},
+	"CHAT2RESPONSE_REDIS_POOL_MAX":            {also: "CHAT2RESPONSE_REDIS_URL=redis://x", good: map[string]string{"3": "pool_size 3"}, bad: map[string]string{"0": "a whole number from 1 to 10000"}},
+	"CHAT2RESPONSE_SLED_PATH":                 {good: map[string]string{"/data/keys.db": "keys bbolt /data/keys.db {", `C:\a b\k.db`: "keys bbolt `C:\\a b\\k.db` {"}, bad: map[string]string{"{env.X}": "braces"}},
+	"CHAT2RESPONSE_KEYS_REQUIRE_EXPIRATION":   {good: map[string]string{"0": "REQUIRE_EXPIRATION=0 has no effect alone"}, bad: map[string]string{"x": "want 1 or 0"}},
+	"CHAT2RESPONSE_KEYS_ALLOW_NO_EXPIRATION":  {good: map[string]string{"1": "allow_no_expiration"}, bad: map[string]string{"x": "want 1 or 0"}},
+	"CHAT2RESPONSE_KEYS_DEFAULT_TTL_SECONDS":  {good: map[string]string{"3600": "default_ttl 3600s", "0": "default_ttl none"}, bad: map[string]string{"1d": "a whole number", "999999999": "a whole number from 0 to 315360000"}},
+	"CHAT2RESPONSE_ADMIN_TOKEN":               {bad: map[string]string{"short": "24 bytes or more"}}, // TestSettingsOfKeys of the module
+	"CHAT2RESPONSE_ADMIN_TOKEN_FILE":          {bad: map[string]string{"{x}": "a path"}},
+	"CHAT2RESPONSE_INSECURE_ADMIN":            {good: map[string]string{"1": "whoever reaches this address"}, bad: map[string]string{"x": "1 or 0"}},
 }
 
 func env(vars ...string) func(string) (string, bool) {
@@ -185,6 +186,40 @@ func TestKeysBackend(t *testing.T) {
 		if _, err := check(t, nil, backend); err == nil || !strings.Contains(err.Error(), "--keys-backend: keys backend") {
 			t.Errorf("%q: got %v", backend, err)
 		}
+	}
+}
+
+func TestMCP(t *testing.T) {
+	for _, row := range []struct {
+		path, line, note string
+		vars             []string
+	}{
+		{"", "", "", nil},
+		{"mcp.json", "\t\t\tmcp mcp.json\n", "on this machine only", nil},
+		{"a b/mcp.json", "\t\t\tmcp `a b/mcp.json`\n", "on this machine only", nil},
+		{"mcp.json", "\t\t\tmcp mcp.json {\n\t\t\t\tallow_unauthenticated\n", "whoever reaches this address", []string{"CHAT2RESPONSE_MCP_ALLOW_UNAUTHENTICATED=1"}},
+		{"mcp.json", "\t\t\tmcp mcp.json\n", "clients need keys", []string{"CHAT2RESPONSE_MCP_ALLOW_UNAUTHENTICATED=1", "OPENAI_API_KEY=x"}},
+		{"mcp.json", "\t\t\tmcp mcp.json\n", "", []string{"OPENAI_API_KEY=x"}},
+	} {
+		v, err := Gather(nil, Place{Env: env(row.vars...), Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := v.Check("", row.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := c.Caddyfile()
+		if !strings.Contains(text, row.line) || row.line == "" && strings.Contains(text, "mcp") {
+			t.Errorf("%q %v: no %q in %s", row.path, row.vars, row.line, text)
+		}
+		if notes := strings.Join(c.Notes, "\n"); !strings.Contains(notes, row.note) || row.note == "" && notes != "" {
+			t.Errorf("%q %v: the notes are %q", row.path, row.vars, notes)
+		}
+	}
+	v, _ := Gather(nil, Place{Env: env(), Dir: t.TempDir()})
+	if _, err := v.Check("", "{env.X}"); err == nil || !strings.Contains(err.Error(), "the path of the mcp.json") {
+		t.Errorf("got %v", err)
 	}
 }
 

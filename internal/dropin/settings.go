@@ -31,6 +31,7 @@ const (
 	server   = "Server"
 	network  = "Network"
 	browsers = "Browsers (CORS)"
+	tools    = "Tools of the mcp.json"
 	apiKeys  = "API keys of the gateway"
 )
 
@@ -63,6 +64,8 @@ var Settings = []Setting{
 	{Var: "CORS_ALLOWED_HEADERS", Group: browsers, Value: "<list>", Default: "*", Help: "request headers"},
 	{Var: "CORS_ALLOW_CREDENTIALS", Group: browsers, Help: "allow cookies and the like; needs a list of origins"},
 	{Var: "CORS_MAX_AGE", Group: browsers, Value: "<n>", Default: "3600", Help: "for how many seconds browsers remember this"},
+
+	{Var: "CHAT2RESPONSE_MCP_ALLOW_UNAUTHENTICATED", Group: tools, Help: "without OPENAI_API_KEY: offer them to clients on other machines too"},
 
 	{Var: "CHAT2RESPONSE_REDIS_URL", Group: apiKeys, Value: "<url>", Secret: true, Help: "keep keys in this Redis, unless --keys-backend says otherwise"},
 	{Var: "CHAT2RESPONSE_REDIS_POOL_MAX", Group: apiKeys, Value: "<n>", Default: "16", Help: "most connections to Redis"},
