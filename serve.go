@@ -156,9 +156,12 @@ func ready(c *dropin.Config) error {
 			return err
 		}
 	}
-	if c.Keys.Backend == "redis" {
-		if err := pingRedis(c.Keys); err != nil {
-			return fmt.Errorf("%s: %w", c.Keys.Chosen, err)
+	for _, s := range []dropin.Store{c.Keys, c.State} {
+		if s.Backend != "redis" {
+			continue
+		}
+		if err := pingRedis(s); err != nil {
+			return fmt.Errorf("%s: %w", s.Chosen, err)
 		}
 	}
 	// Without OPENAI_API_KEY the gateway's keys open nothing, and the original served
@@ -194,8 +197,8 @@ func flagOf(name string) string {
 	return ""
 }
 
-func pingRedis(k dropin.Keys) error {
-	module := &store.Redis{URL: k.URL, PoolSize: k.Pool}
+func pingRedis(at dropin.Store) error {
+	module := &store.Redis{URL: at.URL, PoolSize: at.Pool}
 	if err := module.Provision(caddy.Context{}); err != nil {
 		return err
 	}
@@ -210,7 +213,7 @@ func pingRedis(k dropin.Keys) error {
 	}
 	defer s.Close()
 	if err := s.Ping(ctx); err != nil && !errors.Is(err, store.ErrClockSkew) {
-		return fmt.Errorf("Redis does not answer, and without it no key could be checked: %w", err)
+		return fmt.Errorf("Redis does not answer, and nothing else is used in its place: %w", err)
 	}
 	return nil
 }

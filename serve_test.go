@@ -595,3 +595,43 @@ func TestServeMCP(t *testing.T) {
 		t.Error("a stranger has no tools")
 	}
 }
+
+// Responses are remembered where the keys are, unless something else is said.
+func TestServeState(t *testing.T) {
+	_, env := demoUpstream(t)
+	remembers := func(p *process) *http.Response {
+		t.Helper()
+		var first struct{ ID string }
+		r := p.do("POST", "/v1/responses", `{"model":"demo","input":"My secret number is 7."}`)
+		if err := json.Unmarshal([]byte(bodyOf(r)), &first); err != nil {
+			t.Fatal(err)
+		}
+		return p.do("POST", "/v1/responses", `{"model":"demo","input":"And now?","previous_response_id":"`+first.ID+`"}`)
+	}
+	holds := func(p *process, file, text string) bool {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(p.Dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Contains(b, []byte(text))
+	}
+	p := serving(t, env)
+	if r := remembers(p); r.StatusCode != 200 {
+		t.Errorf("%d %s", r.StatusCode, bodyOf(r))
+	}
+	if !holds(p, "data/keys.db", "secret number") {
+		t.Error("it is not where the keys are")
+	}
+	p = serving(t, append(env, "CHAT2RESPONSE_STATE_KEY=0123456789abcdef"), "--state=bbolt:own.db")
+	if r := remembers(p); r.StatusCode != 200 {
+		t.Errorf("%d %s", r.StatusCode, bodyOf(r))
+	}
+	if holds(p, "own.db", "secret number") || !strings.Contains(p.stderr(), "state     bbolt own.db") {
+		t.Error("it is not encrypted, or not said: " + p.stderr())
+	}
+	p = serving(t, env, "--state=off")
+	if r := remembers(p); r.StatusCode != 400 || !strings.Contains(bodyOf(r), "previous_response_id") {
+		t.Errorf("it remembers: %d", r.StatusCode)
+	}
+}

@@ -125,6 +125,7 @@ TOOLS = """, "tools": [{"type": "function", "function": {"name": "get_weather", 
 
 openai_like, openai_url = upstream("-dialect", "openai")
 demo, demo_url = upstream("-dialect", "openai", "-scenario", "demo")
+echo, echo_url = upstream("-dialect", "generic", "-scenario", "echo", "-apis", "chat")
 chat_only, chat_url = upstream("-dialect", "vllm", "-apis", "chat")
 redis_port = port()
 redis = None
@@ -170,12 +171,17 @@ try:
     done = "event: response.completed"
     curl(s, f"curl -X POST http://localhost:8088/proxy {JSON} {body('Hello!', stream)}", done)
     curl(s, f"curl -N http://localhost:8088/proxy {JSON} {body('Stream this', stream)}", done)
+    conversation = 'curl -X POST "http://localhost:8088/proxy?conversation_id=chat-123" ' + JSON + " "
+    curl(s, conversation + body("Remember this conversation"), '"object":"response"')
+    s.stop()
+    s = Server("chat2response", OPENAI_BASE_URL=echo_url, UPSTREAM_MODE="chat")
+    curl(s, conversation + body("Remember this conversation"), '"object":"response"')
     curl(
         s,
-        f'curl -X POST "http://localhost:8088/proxy?conversation_id=chat-123" {JSON} {body("Remember this conversation")}',
-        '"object":"response"',
-        "differs",
-        "answered; the conversation is not kept by this server",
+        conversation.replace("/proxy", "/convert") + body("What did I say?"),
+        ["Remember this conversation", "What did I say?"],
+        "same",
+        "what is asked next has the conversation in it; the original kept none",
     )
     s.stop()
 
@@ -230,7 +236,7 @@ try:
     row("cargo test / cargo clippy", "not here", "Go: go test ./... and go vet ./...; Redis is tested if redis-server is there")
     row("pip install -r e2e/requirements.txt; pytest e2e/", "same", "run by e2e/run")
 finally:
-    for p in (openai_like, demo, chat_only, redis):
+    for p in (openai_like, demo, echo, chat_only, redis):
         if p:
             p.terminate()
             p.wait()

@@ -42,6 +42,7 @@ func (c *Config) Caddyfile() string {
 			w.block("chat2response "+quote(c.BaseURL), func() {
 				c.writeUpstream(w)
 				c.writeKeys(w)
+				c.writeState(w)
 				c.writeMCP(w)
 			})
 			w.line("header", "Content-Type", "application/json")
@@ -108,6 +109,16 @@ func (c *Config) writeKeys(w *writer) {
 			w.block("store", func() { w.line("pool_size", fmt.Sprint(c.Keys.Pool)) })
 		}
 	})
+}
+
+func (c *Config) writeState(w *writer) {
+	switch argument := c.State.Path + c.State.URL; {
+	case c.State.Backend == "": // where the keys are
+	case argument == "":
+		w.line("state", c.State.Backend)
+	default:
+		w.line("state", c.State.Backend, argument)
+	}
 }
 
 // writeMCP is where the mcp.json goes into the handler's configuration.
@@ -208,6 +219,9 @@ func (c *Config) Summary(version string, mcp []string) string {
 		where += " " + c.Keys.Path
 	}
 	row("keys", "%s (%s)", where, c.Keys.Chosen)
+	if c.State.Backend != "" {
+		row("state", "%s", strings.TrimSpace(c.State.Backend+" "+c.State.Path))
+	}
 	if c.MCP != "" {
 		row("mcp", "%s: tools of %s", c.MCP, strings.Join(mcp, ", "))
 	}

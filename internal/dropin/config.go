@@ -34,8 +34,9 @@ type Config struct {
 	Idle      time.Duration
 
 	CORS   *CORS // nil: none
-	Keys   Keys
+	Keys   Store
 	Policy keystore.Policy
+	State  Store // Backend may be off, or empty: where the keys are
 
 	// MCP is the path of the mcp.json, or empty.
 	MCP string
@@ -55,8 +56,8 @@ type CORS struct {
 	MaxAge                    int
 }
 
-// Keys is where keys are kept.
-type Keys struct {
+// Store is where something is kept.
+type Store struct {
 	Backend string // memory, bbolt or redis
 	Path    string // of bbolt
 	URL     string // of Redis: a placeholder
@@ -73,7 +74,7 @@ func (v *Values) Check(backend, mcp string) (*Config, error) {
 	for _, check := range []func(*Config) error{v.upstream, v.server, v.network, v.cors, v.mcp, v.policy} {
 		failed = append(failed, check(c))
 	}
-	failed = append(failed, v.keys(c, backend))
+	failed = append(failed, v.keys(c, backend), v.state(c))
 	if err := errors.Join(failed...); err != nil {
 		return nil, err
 	}
@@ -338,38 +339,67 @@ func (v *Values) keys(c *Config, backend string) error {
 	default:
 		spec, chosen = "bbolt:"+v.text("CHAT2RESPONSE_SLED_PATH"), "CHAT2RESPONSE_SLED_PATH"
 	}
+	c.Keys, err = v.store(c, spec, chosen, "CHAT2RESPONSE_REDIS_URL")
+	if err != nil {
+		return err
+	}
+	c.Keys.Default = backend == "" && !v.isSet(chosen)
+	switch {
+	case !v.isSet("CHAT2RESPONSE_REDIS_POOL_MAX"):
+	case c.Keys.Backend == "redis":
+		c.Keys.Pool = pool
+	default:
+		c.note("CHAT2RESPONSE_REDIS_POOL_MAX has no effect: the keys are not in Redis")
+	}
+	return nil
+}
+
+// store reads where something is kept. The URL of a Redis may hold a password, so it
+// stays a variable: urlVar.
+func (v *Values) store(c *Config, spec, chosen, urlVar string) (Store, error) {
 	module, notice, err := store.ParseSpec(spec)
 	if err != nil {
-		return fmt.Errorf("%s: %w", chosen, err)
+		return Store{}, fmt.Errorf("%s: %w", chosen, err)
 	}
 	if notice != "" {
 		c.note("%s: %s", chosen, notice)
 	}
-	c.Keys = Keys{Chosen: chosen, Default: backend == "" && !v.isSet(chosen)}
+	s := Store{Chosen: chosen}
 	switch m := module.(type) {
 	case *store.Memory:
-		c.Keys.Backend = "memory"
+		s.Backend = "memory"
 	case *store.Bbolt:
-		c.Keys.Backend, c.Keys.Path = "bbolt", m.Path
-		if c.Keys.Path == "" {
-			c.Keys.Path = v.text("CHAT2RESPONSE_SLED_PATH")
+		s.Backend, s.Path = "bbolt", m.Path
+		if s.Path == "" {
+			s.Path = v.text("CHAT2RESPONSE_SLED_PATH")
 		}
-		if !plain(c.Keys.Path) {
-			return fmt.Errorf("%s: the path of the keys must not have braces, quotes and line ends in it", chosen)
+		if !plain(s.Path) {
+			return s, fmt.Errorf("%s: the path must not have braces, quotes and line ends in it", chosen)
 		}
 	case *store.Redis:
-		// The URL may hold a password, so it stays a variable.
-		v.set("CHAT2RESPONSE_REDIS_URL", m.URL, v.values["CHAT2RESPONSE_REDIS_URL"].source)
-		c.Keys.Backend, c.Keys.URL = "redis", c.env("CHAT2RESPONSE_REDIS_URL")
-		if v.isSet("CHAT2RESPONSE_REDIS_POOL_MAX") {
-			c.Keys.Pool = pool
-		}
-		return nil
+		v.set(urlVar, m.URL, v.values[urlVar].source)
+		s.Backend, s.URL = "redis", c.env(urlVar)
 	}
-	if v.isSet("CHAT2RESPONSE_REDIS_POOL_MAX") {
-		c.note("CHAT2RESPONSE_REDIS_POOL_MAX has no effect: the keys are not in Redis")
+	return s, nil
+}
+
+// state chooses where responses and conversations are kept.
+func (v *Values) state(c *Config) (err error) {
+	const name = "CHAT2RESPONSE_STATE"
+	switch {
+	case !v.isSet(name):
+	case strings.EqualFold(v.text(name), "off"):
+		c.State = Store{Backend: "off", Chosen: name}
+	default:
+		c.State, err = v.store(c, v.text(name), name, name)
 	}
-	return nil
+	if v.isSet("CHAT2RESPONSE_STATE_KEY") && len(v.text("CHAT2RESPONSE_STATE_KEY")) < 16 {
+		err = errors.Join(err, v.bad("CHAT2RESPONSE_STATE_KEY", "16 bytes or more, random ones (openssl rand -hex 32)"))
+	}
+	if file := v.text("CHAT2RESPONSE_STATE_KEY_FILE"); !plain(file) {
+		err = errors.Join(err, v.bad("CHAT2RESPONSE_STATE_KEY_FILE", "a path without braces, quotes and line ends"))
+	}
+	return err
 }
 
 // yes reads a switch.

@@ -53,15 +53,21 @@ var effects = map[string]struct {
 	"CORS_ALLOW_CREDENTIALS":                  {also: "CORS_ALLOWED_ORIGINS=https://a.example", good: map[string]string{"true": "Access-Control-Allow-Credentials true"}, bad: map[string]string{"x": "1 or 0"}},
 	"CORS_MAX_AGE":                            {good: map[string]string{"7": "Access-Control-Max-Age 7\n"}, bad: map[string]string{"1h": "a whole number from 0 to 86400", "86401": "a whole number"}},
 	"CHAT2RESPONSE_MCP_ALLOW_UNAUTHENTICATED": {good: map[string]string{"1": "there is no mcp.json"}, bad: map[string]string{"x": "1 or 0"}}, // TestMCP
-	"CHAT2RESPONSE_REDIS_URL":                 {good: map[string]string{"redis://127.0.0.1/": "keys redis {env.CHAT2RESPONSE_REDIS_URL} {"}, bad: map[string]string{"127.0.0.1:6379": "a URL such as", "memory": "a URL such as", "http://u:hide-me@x": "unknown"}},
-	"CHAT2RESPONSE_REDIS_POOL_MAX":            {also: "CHAT2RESPONSE_REDIS_URL=redis://x", good: map[string]string{"3": "pool_size 3"}, bad: map[string]string{"0": "a whole number from 1 to 10000"}},
-	"CHAT2RESPONSE_SLED_PATH":                 {good: map[string]string{"/data/keys.db": "keys bbolt /data/keys.db {", `C:\a b\k.db`: "keys bbolt `C:\\a b\\k.db` {"}, bad: map[string]string{"{env.X}": "braces"}},
-	"CHAT2RESPONSE_KEYS_REQUIRE_EXPIRATION":   {good: map[string]string{"0": "REQUIRE_EXPIRATION=0 has no effect alone"}, bad: map[string]string{"x": "want 1 or 0"}},
-	"CHAT2RESPONSE_KEYS_ALLOW_NO_EXPIRATION":  {good: map[string]string{"1": "allow_no_expiration"}, bad: map[string]string{"x": "want 1 or 0"}},
-	"CHAT2RESPONSE_KEYS_DEFAULT_TTL_SECONDS":  {good: map[string]string{"3600": "default_ttl 3600s", "0": "default_ttl none"}, bad: map[string]string{"1d": "a whole number", "999999999": "a whole number from 0 to 315360000"}},
-	"CHAT2RESPONSE_ADMIN_TOKEN":               {bad: map[string]string{"short": "24 bytes or more"}}, // TestSettingsOfKeys of the module
-	"CHAT2RESPONSE_ADMIN_TOKEN_FILE":          {bad: map[string]string{"{x}": "a path"}},
-	"CHAT2RESPONSE_INSECURE_ADMIN":            {good: map[string]string{"1": "whoever reaches this address"}, bad: map[string]string{"x": "1 or 0"}},
+	"CHAT2RESPONSE_STATE": {
+		good: map[string]string{"off": "\t\t\tstate off\n", "memory": "state memory", "bbolt:/data/state.db": "state bbolt /data/state.db", "redis://u:p@x/": "state redis {env.CHAT2RESPONSE_STATE}"},
+		bad:  map[string]string{"http://u:hide-me@x": "unknown", "bbolt:{x}": "braces"},
+	},
+	"CHAT2RESPONSE_STATE_KEY":                {bad: map[string]string{"short": "16 bytes or more"}}, // TestServeState of the module
+	"CHAT2RESPONSE_STATE_KEY_FILE":           {bad: map[string]string{"{x}": "a path"}},
+	"CHAT2RESPONSE_REDIS_URL":                {good: map[string]string{"redis://127.0.0.1/": "keys redis {env.CHAT2RESPONSE_REDIS_URL} {"}, bad: map[string]string{"127.0.0.1:6379": "a URL such as", "memory": "a URL such as", "http://u:hide-me@x": "unknown"}},
+	"CHAT2RESPONSE_REDIS_POOL_MAX":           {also: "CHAT2RESPONSE_REDIS_URL=redis://x", good: map[string]string{"3": "pool_size 3"}, bad: map[string]string{"0": "a whole number from 1 to 10000"}},
+	"CHAT2RESPONSE_SLED_PATH":                {good: map[string]string{"/data/keys.db": "keys bbolt /data/keys.db {", `C:\a b\k.db`: "keys bbolt `C:\\a b\\k.db` {"}, bad: map[string]string{"{env.X}": "braces"}},
+	"CHAT2RESPONSE_KEYS_REQUIRE_EXPIRATION":  {good: map[string]string{"0": "REQUIRE_EXPIRATION=0 has no effect alone"}, bad: map[string]string{"x": "want 1 or 0"}},
+	"CHAT2RESPONSE_KEYS_ALLOW_NO_EXPIRATION": {good: map[string]string{"1": "allow_no_expiration"}, bad: map[string]string{"x": "want 1 or 0"}},
+	"CHAT2RESPONSE_KEYS_DEFAULT_TTL_SECONDS": {good: map[string]string{"3600": "default_ttl 3600s", "0": "default_ttl none"}, bad: map[string]string{"1d": "a whole number", "999999999": "a whole number from 0 to 315360000"}},
+	"CHAT2RESPONSE_ADMIN_TOKEN":              {bad: map[string]string{"short": "24 bytes or more"}}, // TestSettingsOfKeys of the module
+	"CHAT2RESPONSE_ADMIN_TOKEN_FILE":         {bad: map[string]string{"{x}": "a path"}},
+	"CHAT2RESPONSE_INSECURE_ADMIN":           {good: map[string]string{"1": "whoever reaches this address"}, bad: map[string]string{"x": "1 or 0"}},
 }
 
 func env(vars ...string) func(string) (string, bool) {
@@ -151,20 +157,20 @@ func TestKeysBackend(t *testing.T) {
 	for _, row := range []struct {
 		backend string
 		vars    []string
-		want    Keys
+		want    Store
 		url     string
 	}{
-		{"", nil, Keys{Backend: "bbolt", Path: "./data/keys.db", Chosen: "CHAT2RESPONSE_SLED_PATH", Default: true}, ""},
-		{"", []string{path}, Keys{Backend: "bbolt", Path: "/env.db", Chosen: "CHAT2RESPONSE_SLED_PATH"}, ""},
-		{"", []string{redis, path}, Keys{Backend: "redis", URL: "{env.CHAT2RESPONSE_REDIS_URL}", Chosen: "CHAT2RESPONSE_REDIS_URL"}, "redis://env/"},
-		{"", []string{"CHAT2RESPONSE_REDIS_URL= ", path}, Keys{Backend: "bbolt", Path: "/env.db", Chosen: "CHAT2RESPONSE_SLED_PATH"}, ""},
-		{"redis://cli/", []string{redis, path}, Keys{Backend: "redis", URL: "{env.CHAT2RESPONSE_REDIS_URL}", Chosen: "--keys-backend"}, "redis://cli/"},
-		{"rediss://cli/", nil, Keys{Backend: "redis", URL: "{env.CHAT2RESPONSE_REDIS_URL}", Chosen: "--keys-backend"}, "rediss://cli/"},
-		{"sled:/cli.db", []string{redis, path}, Keys{Backend: "bbolt", Path: "/cli.db", Chosen: "--keys-backend"}, ""},
-		{"bbolt:/cli.db", []string{redis, path}, Keys{Backend: "bbolt", Path: "/cli.db", Chosen: "--keys-backend"}, ""},
-		{"bbolt", []string{redis, path}, Keys{Backend: "bbolt", Path: "/env.db", Chosen: "--keys-backend"}, ""},
-		{"memory", []string{redis, path}, Keys{Backend: "memory", Chosen: "--keys-backend"}, ""},
-		{"MEMORY", nil, Keys{Backend: "memory", Chosen: "--keys-backend"}, ""},
+		{"", nil, Store{Backend: "bbolt", Path: "./data/keys.db", Chosen: "CHAT2RESPONSE_SLED_PATH", Default: true}, ""},
+		{"", []string{path}, Store{Backend: "bbolt", Path: "/env.db", Chosen: "CHAT2RESPONSE_SLED_PATH"}, ""},
+		{"", []string{redis, path}, Store{Backend: "redis", URL: "{env.CHAT2RESPONSE_REDIS_URL}", Chosen: "CHAT2RESPONSE_REDIS_URL"}, "redis://env/"},
+		{"", []string{"CHAT2RESPONSE_REDIS_URL= ", path}, Store{Backend: "bbolt", Path: "/env.db", Chosen: "CHAT2RESPONSE_SLED_PATH"}, ""},
+		{"redis://cli/", []string{redis, path}, Store{Backend: "redis", URL: "{env.CHAT2RESPONSE_REDIS_URL}", Chosen: "--keys-backend"}, "redis://cli/"},
+		{"rediss://cli/", nil, Store{Backend: "redis", URL: "{env.CHAT2RESPONSE_REDIS_URL}", Chosen: "--keys-backend"}, "rediss://cli/"},
+		{"sled:/cli.db", []string{redis, path}, Store{Backend: "bbolt", Path: "/cli.db", Chosen: "--keys-backend"}, ""},
+		{"bbolt:/cli.db", []string{redis, path}, Store{Backend: "bbolt", Path: "/cli.db", Chosen: "--keys-backend"}, ""},
+		{"bbolt", []string{redis, path}, Store{Backend: "bbolt", Path: "/env.db", Chosen: "--keys-backend"}, ""},
+		{"memory", []string{redis, path}, Store{Backend: "memory", Chosen: "--keys-backend"}, ""},
+		{"MEMORY", nil, Store{Backend: "memory", Chosen: "--keys-backend"}, ""},
 	} {
 		v, err := Gather(nil, Place{Env: env(row.vars...), Dir: t.TempDir()})
 		if err != nil {

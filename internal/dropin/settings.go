@@ -32,6 +32,7 @@ const (
 	network  = "Network"
 	browsers = "Browsers (CORS)"
 	tools    = "Tools of the mcp.json"
+	memory   = "Responses and conversations"
 	apiKeys  = "API keys of the gateway"
 )
 
@@ -66,6 +67,10 @@ var Settings = []Setting{
 	{Var: "CORS_MAX_AGE", Group: browsers, Value: "<n>", Default: "3600", Help: "for how many seconds browsers remember this"},
 
 	{Var: "CHAT2RESPONSE_MCP_ALLOW_UNAUTHENTICATED", Group: tools, Help: "without OPENAI_API_KEY: offer them to clients on other machines too"},
+
+	{Var: "CHAT2RESPONSE_STATE", Group: memory, Value: "<where>", Secret: true, Help: "memory, bbolt:<path>, redis://... or off (default: where the keys are)"},
+	{Var: "CHAT2RESPONSE_STATE_KEY", Group: memory, Value: "<secret>", Secret: true, Help: "encrypts them"},
+	{Var: "CHAT2RESPONSE_STATE_KEY_FILE", Group: memory, Value: "<path>", Help: "the file that holds it"},
 
 	{Var: "CHAT2RESPONSE_REDIS_URL", Group: apiKeys, Value: "<url>", Secret: true, Help: "keep keys in this Redis, unless --keys-backend says otherwise"},
 	{Var: "CHAT2RESPONSE_REDIS_POOL_MAX", Group: apiKeys, Value: "<n>", Default: "16", Help: "most connections to Redis"},
