@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 		serveStdio()
 		return
 	}
+	if os.Getenv(asCommand) != "" {
+		beCommand()
+	}
 	caddy.RegisterModule(accessLogs{})
 	goleak.VerifyTestMain(m,
 		// certmagic's cache of certificates lives as long as the process: Caddy makes
