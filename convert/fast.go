@@ -57,6 +57,54 @@ func (t *pattern) text(data []byte) (string, bool) {
 	return string(t.buf), true
 }
 
+// numbered is a pattern behind a sequence number, which is another each time: a delta
+// event of a Responses stream, and the part of the answer that it is about.
+type numbered struct {
+	before []byte // up to the number
+	pattern
+	rung *rung // nil where there is no pattern
+	part *rungPart
+}
+
+// text is the text of an event that fits.
+func (n *numbered) text(data []byte) (string, bool) {
+	if n.rung == nil || !bytes.HasPrefix(data, n.before) {
+		return "", false
+	}
+	data = data[len(n.before):]
+	count := digits(data)
+	if count == 0 {
+		return "", false
+	}
+	return n.pattern.text(data[count:])
+}
+
+// learn makes the pattern of an event that scanDelta has read.
+func (n *numbered) learn(data []byte, r *rung, p *rungPart) {
+	const key = `"sequence_number":`
+	n.rung = nil
+	at := bytes.Index(data, []byte(key))
+	if at < 0 || bytes.Contains(data[:at], []byte(`"delta"`)) {
+		return
+	}
+	at += len(key)
+	n.before = append(n.before[:0], data[:at]...)
+	rest := data[at:]
+	count := digits(rest)
+	if n.pattern.learn(rest[count:], "delta"); count > 0 && len(n.head) > 0 {
+		n.rung, n.part = r, p
+	}
+}
+
+// digits is how many bytes of b are a number.
+func digits(b []byte) int {
+	n := 0
+	for n < len(b) && b[n] >= '0' && b[n] <= '9' {
+		n++
+	}
+	return n
+}
+
 // learn makes the pattern of a chunk whose only content is the string member
 // name. The name must stand in the chunk once.
 func (t *pattern) learn(data []byte, name string) {
@@ -177,10 +225,7 @@ func scanDelta(b []byte, e *responses.Event) bool {
 				return false
 			}
 		case "sequence_number", "output_index", "content_index", "summary_index":
-			n := 0
-			for n < len(b) && b[n] >= '0' && b[n] <= '9' {
-				n++
-			}
+			n := digits(b)
 			v, err := strconv.Atoi(string(b[:n]))
 			if err != nil {
 				return false
