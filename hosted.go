@@ -463,7 +463,7 @@ func (h *earlier) rewrite() error {
 		switch {
 		case it.Type == "mcp_list_tools" && known:
 		case it.Type == "mcp_call" && known:
-			h.call(it.ID, it, resultOf(it))
+			h.call(it.ID, it, convert.MCPResult(it))
 		case it.Type == "mcp_approval_request" && known:
 			if !answered[it.ID] && !h.done[it.ID] {
 				h.call(it.ID, it, "The user has not yet said whether this call may run.")
@@ -504,17 +504,6 @@ func (l *loop) nameOf(server, tool string) string {
 		}
 	}
 	return mcpbridge.Name(server, tool)
-}
-
-// resultOf is what an mcp_call came to, as text.
-func resultOf(it *responses.Item) string {
-	switch {
-	case !it.Output.IsZero() && it.Output.JSON() != "null":
-		return it.Output.JSON()
-	case isSet(it.Error):
-		return "Error: " + string(it.Error)
-	}
-	return "(no output)"
 }
 
 // response takes the client's answer to a request for its approval.

@@ -185,3 +185,40 @@ func TestMCPStatus(t *testing.T) {
 		t.Errorf("%v", dig(status, "mcp_servers", 1))
 	}
 }
+
+// TestMCPChain: what ran in a stored turn is known in the next, and an approval may
+// answer a request that only the gateway has kept.
+func TestMCPChain(t *testing.T) {
+	k := newKit(t)
+	s, addr := playing(t,
+		turn{calls: []call{{"call_0", "kit_echo", `{"text":"a"}`}, {"call_1", "kit_fail", `{"path":"x"}`}}},
+		turn{text: "Done."}, turn{text: "Again."})
+	g := withKit(t, k, addr, "mode chat\nmcp {\napprove kit/fail\n}")
+	first := finalResponse(t, g.post("/v1/responses", `{"model":"m","input":"Go on."}`), false)
+	request, _ := dig(first, "output", 1, "id").(string)
+	a := g.post("/v1/responses", fmt.Sprintf(`{"model":"m","previous_response_id":%q,"input":[{"type":"mcp_approval_response","approval_request_id":%q,"approve":true}]}`, first["id"], request))
+	second := finalResponse(t, a, false)
+	if _, types := responseText(t, a, false); strings.Join(types, ", ") != "mcp_call, message" || k.calls.Load() != 2 {
+		t.Fatalf("%v after %d calls\n%s", types, k.calls.Load(), a.body)
+	}
+	a = g.post("/v1/responses", fmt.Sprintf(`{"model":"m","stream":true,"previous_response_id":%q,"input":"And now?"}`, second["id"]))
+	if text, _ := responseText(t, a, true); text != "Again." || k.calls.Load() != 2 {
+		t.Errorf("%q after %d calls\n%s", text, k.calls.Load(), a.body)
+	}
+	reqs := s.requests()
+	var said []string
+	list, _ := reqs[len(reqs)-1]["messages"].([]any)
+	for _, m := range list {
+		switch calls, _ := dig(m, "tool_calls").([]any); {
+		case len(calls) > 0:
+			for _, c := range calls {
+				said = append(said, fmt.Sprint(dig(c, "function", "name"), dig(c, "function", "arguments")))
+			}
+		default:
+			said = append(said, fmt.Sprint(dig(m, "content")))
+		}
+	}
+	if got, want := strings.Join(said, " | "), `Go on. | kit_echo{"text":"a"} | echo of a | kit_fail{"path":"x"} | no such file | Done. | And now?`; got != want {
+		t.Errorf("the history is\n%s\nnot\n%s", got, want)
+	}
+}

@@ -470,7 +470,7 @@ var responsesSamples = concat([]sample{
 	{"input[mcp_call].server_label", `"k"`, `to /messages/1/tool_calls/0/function/name = "mcp__k__f"`},
 	{"input[mcp_call].approval_request_id", `"mcpr_1"`, `silent it was approved`},
 	{"input[mcp_call].output", `"out"`, `to /messages/2/content = "out"`},
-	{"input[mcp_call].error", `{"type":"http_error","code":1,"message":"m"}`, `to* /messages/2/content = "Error: {\"code\":1,\"message\":\"m\",\"type\":\"http_error\"}"`},
+	{"input[mcp_call].error", `{"type":"http_error","code":1,"message":"m"}`, `to* /messages/2/content = "Error: m"`},
 	{"input[mcp_call].status", `"completed"`, itsOwn},
 	{"input[custom_tool_call].call_id", `"b"`, `to /messages/1/tool_calls/0/id = "b"`},
 	{"input[custom_tool_call].input", `"i"`, `to /messages/1/tool_calls/0 = {"id":"a","type":"custom","custom":{"name":"c","input":"i"}}`},

@@ -587,11 +587,7 @@ func (x *itemReader) mcpCall(at string, it *responses.Item) error {
 	if err := x.call(at, &c, function(upstreamName("mcp__"+it.ServerLabel, it.Name), it.Arguments.JSON())); err != nil {
 		return err
 	}
-	text := it.Output.JSON()
-	if it.Output.IsZero() && isSet(it.Error) {
-		text = "Error: " + string(it.Error)
-	}
-	return x.attach(at, "MCP call", c.CallID, &output{text: text})
+	return x.attach(at, "MCP call", c.CallID, &output{text: MCPResult(it)})
 }
 
 func (x *itemReader) reference(at string, it *responses.Item) error {

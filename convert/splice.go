@@ -441,3 +441,27 @@ func MCPCall(o Options, tool HostedTool, arguments, output string, failure jsont
 	item.Unknown, _ = json.Marshal(map[string]string{"approval_request_id": approval})
 	return item
 }
+
+// MCPResult is what an mcp_call came to, as text for the model.
+func MCPResult(it *responses.Item) string {
+	if text := it.Output.JSON(); !it.Output.IsZero() && text != "null" {
+		return text
+	}
+	if !isSet(it.Error) {
+		return "(no output)"
+	}
+	var e struct { // a text in older versions of the API
+		Message string           `json:"message"`
+		Content []responses.Part `json:"content"`
+	}
+	var text string
+	switch {
+	case json.Unmarshal(it.Error, &text, lenient) == nil:
+		return "Error: " + text
+	case json.Unmarshal(it.Error, &e, lenient) != nil || e.Message == "" && len(e.Content) == 0:
+		return "Error: " + string(it.Error)
+	case e.Message != "" && !strings.HasPrefix(e.Message, "Error: "):
+		return "Error: " + e.Message
+	}
+	return e.Message + joinParts(e.Content)
+}
