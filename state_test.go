@@ -28,6 +28,19 @@ type model struct {
 	mu    sync.Mutex
 	asked []string // the bodies
 	hold  chan struct{}
+	free  sync.Once
+}
+
+// release lets the answers go on that hold keeps back.
+func (m *model) release() { m.free.Do(func() { close(m.hold) }) }
+
+// holding is a model that does not end its answers until it is released, and its
+// address.
+func holding(t *testing.T) (*model, string) {
+	m := &model{hold: make(chan struct{})}
+	addr := upstream(t, m.ServeHTTP)
+	t.Cleanup(m.release)
+	return m, addr
 }
 
 type modelMessage struct {
@@ -488,14 +501,14 @@ func (g *gateway) waitFor(id, status string) map[string]any {
 // a reload, and its events are the same for whoever asks.
 func TestStateBackground(t *testing.T) {
 	onEachStore(t, func(t *testing.T, state string) {
-		m := &model{hold: make(chan struct{})}
-		site := "chat2response " + upstream(t, m.ServeHTTP) + " {\n mode chat\n" + state + "\n}"
+		m, addr := holding(t)
+		site := "chat2response " + addr + " {\n mode chat\n" + state + "\n}"
 		g := start(t, site)
 
 		queued := object(t, []byte(g.post("/v1/responses", `{"model":"m","input":"slow","background":true}`).body))
 		id, _ := queued["id"].(string)
 		if queued["status"] != "queued" || queued["background"] != true || queued["store"] != true {
-			t.Fatalf("%v", queued)
+			t.Fatalf("queued: %v", queued)
 		}
 		if a := g.post("/v1/responses", `{"model":"m","input":"x","previous_response_id":"`+id+`"}`); a.status != 400 {
 			t.Errorf("continued while it runs: %d %s", a.status, a.body)
@@ -525,7 +538,7 @@ func TestStateBackground(t *testing.T) {
 		if again.body != a.body {
 			t.Errorf("cancelled twice: %s", again.body)
 		}
-		close(m.hold)
+		m.release()
 
 		done := g.waitFor(id, "completed")
 		if got := dig(done, "output", 0, "content", 0, "text"); got != "answer 1 to slow" || done["created_at"] != queued["created_at"] {
@@ -601,8 +614,8 @@ func TestStateBackgroundFails(t *testing.T) {
 
 // Of two who continue one conversation at once, the second is told to try again.
 func TestStateConversationLocked(t *testing.T) {
-	m := &model{hold: make(chan struct{})}
-	g := start(t, "chat2response "+upstream(t, m.ServeHTTP)+" {\n mode chat\n}")
+	m, addr := holding(t)
+	g := start(t, "chat2response "+addr+" {\n mode chat\n}")
 	live := g.stream("/v1/responses?conversation_id=c", responsesBody("m", true))
 	for e := live.next(t); !strings.HasSuffix(e.name, "output_text.delta"); {
 		e = live.next(t)
@@ -611,7 +624,7 @@ func TestStateConversationLocked(t *testing.T) {
 	if e := a.openAIError(t); a.status != 409 || e.code() != "conversation_locked" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	close(m.hold)
+	m.release()
 	live.rest(t)
 	// Free from the moment that the first client knows of the end.
 	if a = g.post("/v1/responses?conversation_id=c", responsesBody("m", false)); a.status != 200 {

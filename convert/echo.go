@@ -53,6 +53,7 @@ type echoedReasoning struct {
 // whether the response can be asked for later.
 func echo(req *responses.Request, stored bool) jsontext.Value {
 	e := echoed{
+		Background:        stored && or(req.Background, false),
 		Conversation:      req.Conversation,
 		FrequencyPenalty:  or(req.FrequencyPenalty, 0),
 		Instructions:      nullable(req.Instructions),
