@@ -36,6 +36,9 @@ import (
 var storageDir = filepath.Join(os.TempDir(), "chat2response-test")
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(stateChild); config != "" {
+		runStateChild(config)
+	}
 	caddy.RegisterModule(accessLogs{})
 	goleak.VerifyTestMain(m,
 		// certmagic's cache of certificates lives as long as the process: Caddy makes
