@@ -69,16 +69,25 @@ func readBody(r *http.Request, max int64) ([]byte, error) {
 
 var errTooLarge = errors.New("body too large")
 
-// readAll reads at most max bytes. length is the announced one, or -1.
+// firstRead is how much room is made for a body before any of it has come.
+const firstRead = 1 << 20
+
+// readAll reads at most max bytes. length is the announced one, or -1. What is
+// announced need not come: behind the first mebibyte there is room for no more than
+// sixteen times of what has come.
 func readAll(in io.Reader, length, max int64) ([]byte, error) {
 	size := int64(8 << 10)
-	if length > 0 && length < 1<<20 { // announced is not sent: larger ones grow as they come
-		size = length + 1
+	if length > 0 {
+		size = min(length+1, firstRead)
 	}
 	body := make([]byte, 0, size)
 	for {
-		if len(body) == cap(body) {
-			body = append(body, 0)[:len(body)]
+		if have := int64(len(body)); len(body) == cap(body) {
+			size = 2 * have
+			if length > have {
+				size = min(length+1, 16*have)
+			}
+			body = append(make([]byte, 0, min(size, max+1)), body...)
 		}
 		n, err := in.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]

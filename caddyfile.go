@@ -317,19 +317,19 @@ func (p *upstreamParser) proxy(maxBody int64) (*reverseproxy.Handler, error) {
 	if err := proxy.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)); err != nil {
 		return nil, err
 	}
-	// A request whose body is not kept cannot be tried again, and the second
-	// upstream would be taken for broken (caddyserver/caddy#7546). A body of just
-	// the buffer's size counts as not kept.
-	if proxy.RequestBuffers == 0 {
-		if maxBody == 0 {
-			maxBody = defaultMaxBody
-		}
-		proxy.RequestBuffers = maxBody + 1
-	}
 	// With several upstreams, one that is down should not be seen.
 	if len(proxy.Upstreams) > 1 && proxy.LoadBalancing == nil && proxy.HealthChecks == nil {
 		proxy.LoadBalancing = &reverseproxy.LoadBalancing{Retries: len(proxy.Upstreams) - 1}
 		proxy.HealthChecks = &reverseproxy.HealthChecks{Passive: &reverseproxy.PassiveHealthChecks{FailDuration: caddy.Duration(passiveFailure)}}
+	}
+	// A request whose body is not kept cannot be tried again, and the second
+	// upstream would be taken for broken (caddyserver/caddy#7546). A body of just
+	// the buffer's size counts as not kept.
+	if again := proxy.LoadBalancing; proxy.RequestBuffers == 0 && again != nil && (again.Retries > 0 || again.TryDuration > 0) {
+		if maxBody == 0 {
+			maxBody = defaultMaxBody
+		}
+		proxy.RequestBuffers = maxBody + 1
 	}
 	return proxy, nil
 }

@@ -113,23 +113,26 @@ func TestEveryOptionHasAFixture(t *testing.T) {
 	}
 }
 
-// TestRequestBuffers: one more than max_body, as a body of just the buffer's size
-// could not be sent again; not where the configuration says otherwise.
+// TestRequestBuffers: where requests may be tried again, one more than max_body, as a
+// body of just the buffer's size could not be sent again; not where the configuration
+// says otherwise.
 func TestRequestBuffers(t *testing.T) {
-	for options, want := range map[string]float64{
-		"":                                    32<<20 + 1,
-		"max_body 1MiB":                       1<<20 + 1,
-		"request_buffers 5MiB\nmax_body 1MiB": 5 << 20,
-		"upstream a {\n to b:1\n}\nmax_body 1MiB\n": 1<<20 + 1,
+	for options, want := range map[string]any{
+		"":                                    nil,
+		"lb_policy first":                     nil,
+		"to b:1":                              32<<20 + 1.0,
+		"lb_try_duration 1s":                  32<<20 + 1.0,
+		"lb_retries 2\nmax_body 1MiB":         1<<20 + 1.0,
+		"request_buffers 5MiB\nmax_body 1MiB": 5.0 * (1 << 20),
+		"upstream a {\n to b:1\n}\nto c:1\nmax_body 1MiB\n": nil,
 	} {
 		config, _, err := tryAdapt(":1 {\n chat2response a:1 {\n" + options + "\n}\n}")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, u := range dig(object(t, config), "apps", "http", "servers", "srv0", "routes", 0, "handle", 0, "upstreams").([]any) {
-			if got := dig(u, "handle", "request_buffers"); got != want {
-				t.Errorf("%q: %v instead of %v", options, got, want)
-			}
+		upstreams := dig(object(t, config), "apps", "http", "servers", "srv0", "routes", 0, "handle", 0, "upstreams").([]any)
+		if got := dig(upstreams[0], "handle", "request_buffers"); got != want {
+			t.Errorf("%q: %v instead of %v", options, got, want)
 		}
 	}
 }

@@ -1,108 +1,112 @@
 package chat2response
 
 import (
-	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
-	"os"
-	"time"
+	"io"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 	"github.com/spf13/cobra"
 
-	"github.com/labiium/chat2response/convert"
-	"github.com/labiium/chat2response/internal/fakeopenai"
+	"github.com/labiium/chat2response/internal/dropin"
 )
 
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
-		Name:  "chat2response",
-		Usage: "--demo [--listen <address>]",
-		Short: "A gateway between OpenAI's Chat Completions and Responses APIs",
-		Long: `
-Starts a gateway between clients and servers of OpenAI's two APIs.
-
-With --demo, the server is a small model that runs in this process: it streams,
-reasons and calls tools, and needs no account. The upstream speaks Chat
-Completions; the gateway answers both APIs.
-
-To run the gateway in front of a real server, write a Caddyfile and use the
-commands "run" and "start".`,
-		CobraFunc: func(cmd *cobra.Command) {
-			cmd.Flags().Bool("demo", false, "Serve a model that runs in this process")
-			cmd.Flags().String("listen", ":8088", "The address to listen on")
-			cmd.RunE = caddycmd.WrapCommandFuncForCobra(cmdDemo)
-			cmd.AddCommand(keysCommand())
-		},
+		Name:      "chat2response",
+		Usage:     "[mcp.json] [--keys-backend <where>] [flags]",
+		Short:     "A gateway between OpenAI's Chat Completions and Responses APIs",
+		CobraFunc: setUpCommand,
 	})
 }
 
-// cmdDemo runs a gateway in front of a demonstration model.
-func cmdDemo(fs caddycmd.Flags) (int, error) {
-	if !fs.Bool("demo") {
-		return caddy.ExitCodeFailedStartup, fmt.Errorf("nothing to do: use --demo, or run a Caddyfile with the command \"run --config <file>\"")
+func setUpCommand(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.String("keys-backend", "", "")
+	for _, s := range dropin.Settings {
+		f.String(s.Flag, "", s.Help)
+		if s.Value == "" {
+			f.Lookup(s.Flag).NoOptDefVal = "1"
+		}
 	}
-	caddy.TrapSignals()
+	f.String("print-config", "", "")
+	f.Lookup("print-config").NoOptDefVal = "caddyfile"
+	f.Bool("print-env", false, "")
+	f.Bool("version", false, "")
+	f.Bool("demo", false, "")
+	f.String("listen", ":8088", "")
+	cmd.SilenceUsage = true
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		flags := caddycmd.Flags{FlagSet: cmd.Flags()}
+		switch {
+		case flags.Bool("version"):
+			caddyVersion, _ := caddy.Version()
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "chat2response %s (Caddy %s)\n", version(), caddyVersion)
+			return err
+		case flags.Bool("demo"):
+			return demo(flags)
+		}
+		return serve(cmd, flags, args)
+	}
+	cmd.AddCommand(keysCommand(), doctorCommand(), convertCommand())
 
-	model, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	go http.Serve(model, fakeopenai.New(fakeopenai.Options{
-		Dialect: "generic", APIs: []fakeopenai.API{fakeopenai.Chat}, Scenario: "demo", Delay: 30 * time.Millisecond,
-		Models: []string{"demo", "demo-mini"},
-	}))
-
-	listen := fs.String("listen")
-	cfg, err := demoConfig(listen, model.Addr().String())
-	if err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	if err := caddy.Run(cfg); err != nil {
-		return caddy.ExitCodeFailedStartup, err
-	}
-	fmt.Fprint(os.Stderr, demoText(listen))
-	select {}
+	// The commands below this one have the usual help.
+	usual := cmd.HelpFunc()
+	cmd.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if c == cmd {
+			writeHelp(c.OutOrStdout(), c.CommandPath())
+			return
+		}
+		usual(c, args)
+	})
 }
 
-// demoConfig is the configuration of the demonstration: one site, one upstream.
-func demoConfig(listen, model string) (*caddy.Config, error) {
-	handler := Handler{Upstreams: []*Upstream{{
-		Mode: convert.Chat,
-		HandleRaw: caddyconfig.JSONModuleObject(reverseproxy.Handler{
-			Upstreams: reverseproxy.UpstreamPool{{Dial: model}},
-		}, "handler", "reverse_proxy", nil),
-	}}}
-	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(handler, "handler", "chat2response", nil)}}
-	app := caddyhttp.App{Servers: map[string]*caddyhttp.Server{"demo": {
-		Listen: []string{listen}, Routes: caddyhttp.RouteList{route},
-		AutoHTTPS: &caddyhttp.AutoHTTPSConfig{Disabled: true},
-	}}}
-	off := false
-	return &caddy.Config{
-		Admin:   &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &off}},
-		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "WARN"}}}},
-		AppsRaw: caddy.ModuleMap{"http": caddyconfig.JSON(app, nil)},
-	}, nil
-}
-
-// demoText says what to try.
-func demoText(listen string) string {
-	_, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		port = "8088"
+// writeHelp writes the help. path is how the command is called: in the binary
+// chat2response it needs no word more.
+func writeHelp(w io.Writer, path string) {
+	name, own := path, false
+	if strings.HasPrefix(path, "chat2response") || caddy.CustomBinaryName == "chat2response" {
+		name, own = "chat2response", true
 	}
-	url := "http://localhost:" + port
-	return fmt.Sprintf(`chat2response: a demonstration model is behind %[1]s. Try:
+	fmt.Fprintf(w, `A gateway between OpenAI's Chat Completions and Responses APIs: clients of either,
+on an upstream of either.
 
-curl -N %[1]s/v1/responses -H 'Content-Type: application/json' -d '{"model":"demo","input":"Hello!","stream":true}'
-curl -N %[1]s/v1/chat/completions -H 'Content-Type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello!"}],"stream":true}'
-curl -N %[1]s/proxy -H 'Content-Type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello!"}],"stream":true}'
+Usage:
+  %[1]s [mcp.json] [--keys-backend <where>] [flags]
+  %[1]s --demo [--listen <address>]    with a small model inside, to try it
+  %[1]s keys ...                       make, list and end API keys of the running gateway
+  %[1]s doctor <url>                   find out what an upstream is, and how to configure it
+  %[1]s convert [file]                 translate a request into the other API's form
 
-`, url)
+`, name)
+	if own {
+		fmt.Fprint(w, `All of Caddy's commands work too, such as:
+  chat2response run --config <Caddyfile>    run a Caddyfile instead of flags and variables
+  chat2response help                        list them
+
+`)
+	}
+	fmt.Fprint(w, `mcp.json names MCP servers, in the form that desktop programs have. Their tools are
+offered to the model, and run here when it calls them.
+
+--keys-backend says where the gateway's API keys are kept:
+  redis://host:6379/    Redis (also rediss://, unix://, redis+cluster://)
+  bbolt:<path>          a file; sled:<path> means the same
+  memory                nowhere: they end with the process
+Without it: CHAT2RESPONSE_REDIS_URL if it is set, else the file of CHAT2RESPONSE_SLED_PATH.
+
+Each setting is a flag, a variable, or a line of a .env file; the first of these counts.
+Flags without a value are switches: 1 or 0.
+`)
+	dropin.Usage(w)
+	fmt.Fprint(w, `
+Other:
+  --print-config[=json]  print the configuration as a Caddyfile, or as JSON, and start nothing
+  --print-env            print every setting and where it comes from, without secrets
+  --version              print the versions of chat2response and of Caddy
+  -h, --help             print this
+`)
 }

@@ -133,6 +133,12 @@ func (x *exchange) direct(u *Upstream, path string, body []byte) error {
 		// encoding of the path.
 		r.URL.RawPath = u.base + strings.TrimPrefix(x.r.URL.RawPath, "/v1")
 	}
+	if api := x.route.in; x.route.name == "proxy" || api != "" {
+		if api == "" {
+			api = u.Mode // it is the client's, since the answer passes unread
+		}
+		return x.watched(func(w http.ResponseWriter) error { return u.serve(w, r, x.next) }, api)
+	}
 	// reverse_proxy panics when an answer breaks off. The client must see that too,
 	// so the panic goes on.
 	outcome := x.outcome
@@ -230,7 +236,8 @@ func (x *exchange) upstreamFor(model string) (*Upstream, string, error) {
 	return u, alias, x.allowModel(model, alias)
 }
 
-// read reads the request and chooses its upstream.
+// read reads the request and chooses its upstream. The body is given back where it
+// is to go on as it came.
 func (x *exchange) read() (body []byte, alias string, err error) {
 	if body, err = readBody(x.r, x.h.MaxBody); err != nil {
 		return nil, "", err
@@ -245,19 +252,28 @@ func (x *exchange) read() (body []byte, alias string, err error) {
 	if out == "" {
 		out = in
 	}
-	x.up, alias, err = x.upstreamOf(body)
-	if err != nil {
-		return nil, "", err
-	}
-	x.same = in == out && in == x.up.Mode && x.route.name != "convert"
-	if x.same && !x.wantsTools(body) && !x.readsAlways(in) {
-		return body, alias, nil // its bytes go on as they are
+	// Where an upstream speaks the client's API, its bytes may go on as they are,
+	// and only their model is read.
+	if in == out && x.route.name != "convert" && x.h.first(in) != nil {
+		if x.up, alias, err = x.upstreamOf(body); err != nil {
+			return nil, "", err
+		}
+		x.same = x.up.Mode == in
+		if x.same && !x.wantsTools(body) && !x.readsAlways(in) {
+			return body, alias, nil
+		}
 	}
 	if x.req, err = convert.Read(in, body); err != nil {
 		return nil, "", err
 	}
 	x.req.Out = out
-	return body, alias, nil
+	if x.up == nil {
+		x.up, alias, err = x.upstreamFor(x.req.Model())
+	}
+	if !x.same {
+		body = nil
+	}
+	return body, alias, err
 }
 
 func (x *exchange) options(alias string) (convert.Options, error) {

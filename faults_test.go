@@ -339,12 +339,42 @@ func TestFailuresAreLogged(t *testing.T) {
 	}
 }
 
-// TestExpressIsCut: on the express lane the client sees what the upstream did.
+// TestExpressFails: on the express lane too a stream that breaks off between two
+// events ends with one that says so.
+func TestExpressFails(t *testing.T) {
+	for _, c := range []struct {
+		path string
+		api  fakeopenai.API
+		body string
+	}{
+		{"/v1/chat/completions", fakeopenai.Chat, chatBody("m", true)},
+		{"/v1/responses", fakeopenai.Responses, responsesBody("m", true)},
+		{"/proxy", fakeopenai.Responses, responsesBody("m", true)},
+	} {
+		addr := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			c2 := raw(w, r, chunkedSSE)
+			for _, f := range frames(c.api, "openai", "text")[:3] {
+				chunk(c2, f)
+			}
+			time.Sleep(10 * time.Millisecond)
+			c2.Close()
+		})
+		g := start(t, "chat2response "+addr+" {\n mode "+string(c.api)+"\n}")
+		a := g.post(c.path, c.body)
+		checkDeath(t, a, c.api == fakeopenai.Chat, 3)
+		if e := g.accessLog(); e["chat2response_outcome"] != "upstream_cut" {
+			t.Errorf("%s: logged as %v", c.path, e["chat2response_outcome"])
+		}
+	}
+}
+
+// TestExpressIsCut: on the express lane the client sees what the upstream did where
+// nothing can be said any more.
 func TestExpressIsCut(t *testing.T) {
 	for _, path := range []string{"/v1/chat/completions", "/v1/models"} {
 		addr := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 			c := raw(w, r, chunkedSSE)
-			chunk(c, frames(fakeopenai.Chat, "openai", "text")[0])
+			chunk(c, bytes.TrimSuffix(frames(fakeopenai.Chat, "openai", "text")[0], []byte("\n")))
 			time.Sleep(10 * time.Millisecond)
 			c.Close()
 		})

@@ -39,6 +39,13 @@ func TestMain(m *testing.M) {
 	if config := os.Getenv(stateChild); config != "" {
 		runStateChild(config)
 	}
+	if len(os.Args) > 1 && os.Args[1] == "mcp-server" { // run again by the tests of MCP
+		serveStdio()
+		return
+	}
+	if os.Getenv(asCommand) != "" {
+		beCommand()
+	}
 	caddy.RegisterModule(accessLogs{})
 	goleak.VerifyTestMain(m,
 		// certmagic's cache of certificates lives as long as the process: Caddy makes

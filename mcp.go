@@ -24,7 +24,8 @@ type MCP struct {
 	// Further servers by name, each with the members that an mcp.json has for it:
 	// `command`, `args`, `env`; or `url`, `headers`; `enabled_tools`,
 	// `disabled_tools`, `approve`, `tool_timeout_sec`, `startup_timeout_sec`,
-	// `max_output`, `serial`, `required`, …
+	// `max_output`, `serial`, `required`, … Placeholders {env.*} and {file.*} in them
+	// are replaced, and an unset one is an error.
 	Servers map[string]json.RawMessage `json:"servers,omitempty"`
 
 	// The names of the servers whose tools this handler offers. Default: all.
@@ -82,7 +83,19 @@ func (m *MCP) provision(ctx caddy.Context, app *App) error {
 		}
 	}
 	if len(m.Servers) > 0 {
-		data, err := json.Marshal(map[string]any{"mcpServers": m.Servers})
+		all := map[string]any{}
+		for name, raw := range m.Servers {
+			var members any
+			if err := json.Unmarshal(raw, &members); err != nil {
+				return fmt.Errorf("server %q: %w", name, err)
+			}
+			filled, err := fill(members)
+			if err != nil {
+				return fmt.Errorf("server %q: %w", name, err)
+			}
+			all[name] = filled
+		}
+		data, err := json.Marshal(map[string]any{"mcpServers": all})
 		if err != nil {
 			return err
 		}
@@ -119,6 +132,32 @@ func (m *MCP) provision(ctx caddy.Context, app *App) error {
 	}
 	app.bridges = append(app.bridges, m.bridge)
 	return nil
+}
+
+// fill replaces the placeholders {env.*} and {file.*} in the texts of decoded JSON.
+// What they stand for is taken as it is: a ${ in it is no variable.
+func fill(v any) (_ any, err error) {
+	switch v := v.(type) {
+	case string:
+		text, err := caddy.NewReplacer().ReplaceOrErr(v, true, true)
+		if err == nil && text != v {
+			text = strings.ReplaceAll(text, "${", "$${")
+		}
+		return text, err
+	case []any:
+		for i := range v {
+			if v[i], err = fill(v[i]); err != nil {
+				return nil, err
+			}
+		}
+	case map[string]any:
+		for name := range v {
+			if v[name], err = fill(v[name]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v, nil
 }
 
 func (m *MCP) validate() error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/labiium/chat2response/convert"
 )
@@ -116,31 +117,40 @@ func (x *exchange) logFailure(e *convert.Error) {
 	x.h.logger.Error("upstream failed", fields...)
 }
 
-// log adds what is known of the exchange to the access log and the metrics.
+// log adds what is known of the exchange to the access log and the metrics. The
+// fields are made only where a log is written.
 func (x *exchange) log() {
 	x.count()
-	extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
-	if !ok {
-		return
+	if extra, ok := x.r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
+		extra.Add(zap.Inline(logged{x}))
 	}
-	extra.Add(zap.String("chat2response_route", x.route.name))
+}
+
+// logged is an exchange that has ended, as fields of a log.
+type logged struct{ x *exchange }
+
+// MarshalLogObject adds the fields.
+func (l logged) MarshalLogObject(enc zapcore.ObjectEncoder) error {
+	x := l.x
+	enc.AddString("chat2response_route", x.route.name)
 	if x.outcome != "" {
-		extra.Add(zap.String("chat2response_outcome", x.outcome))
+		enc.AddString("chat2response_outcome", x.outcome)
 	}
 	if x.model != "" {
-		extra.Add(zap.String("chat2response_model", x.model))
+		enc.AddString("chat2response_model", x.model)
 	}
 	if x.up != nil {
-		extra.Add(zap.String("chat2response_mode", string(x.up.Mode)))
+		enc.AddString("chat2response_mode", string(x.up.Mode))
 	}
 	if report := x.losses(); len(report) > 0 {
-		extra.Add(zap.String("chat2response_warnings", warnings(report)))
+		enc.AddString("chat2response_warnings", warnings(report))
 	}
 	if x.req != nil {
-		extra.Add(zap.Bool("chat2response_stream", x.stream))
+		enc.AddBool("chat2response_stream", x.stream)
 	}
 	if x.last != nil && x.last.Usage != nil {
-		extra.Add(zap.Int64("chat2response_input_tokens", x.last.Usage.InputTokens))
-		extra.Add(zap.Int64("chat2response_output_tokens", x.last.Usage.OutputTokens))
+		enc.AddInt64("chat2response_input_tokens", x.last.Usage.InputTokens)
+		enc.AddInt64("chat2response_output_tokens", x.last.Usage.OutputTokens)
 	}
+	return nil
 }

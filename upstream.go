@@ -198,29 +198,43 @@ var forwarded = []string{
 // request is the client's request turned into one for the upstream: with body, if
 // it is not nil, else with the client's own, untouched.
 func (u *Upstream) request(ctx context.Context, r *http.Request, path string, body []byte) *http.Request {
-	out := r.Clone(ctx)
-	out.URL.Path, out.URL.RawPath = u.base+path, ""
-	out.RequestURI = ""
+	out := u.addressed(ctx, r, path)
+	out.Header = r.Header.Clone()
 	out.Header.Del("Incremental") // Caddy answers 501 to it when it buffers the request (RFC 10036)
 	if body != nil {
-		out.Body = io.NopCloser(bytes.NewReader(body))
-		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-		out.ContentLength = int64(len(body))
-		out.TransferEncoding, out.Trailer = nil, nil
-		out.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		setBody(out, body)
 		out.Header.Del("Content-Encoding")
 	}
 	u.authorize(out.Header)
 	return out
 }
 
+// addressed is a copy of the client's request that goes to a path of the upstream.
+// It shares the client's header, which must not be changed.
+func (u *Upstream) addressed(ctx context.Context, r *http.Request, path string) *http.Request {
+	out := r.WithContext(ctx)
+	to := *r.URL
+	to.Path, to.RawPath = u.base+path, ""
+	out.URL, out.RequestURI = &to, ""
+	return out
+}
+
+// setBody gives a request a body. Its header must be its own.
+func setBody(r *http.Request, body []byte) {
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	r.ContentLength = int64(len(body))
+	r.TransferEncoding, r.Trailer = nil, nil
+	r.Header.Set("Content-Length", strconv.Itoa(len(body)))
+}
+
 // translated is a request of another API than the client's: its headers are few,
 // and its query is the client's API's own.
 func (u *Upstream) translated(ctx context.Context, r *http.Request, path string, body []byte, stream bool) *http.Request {
-	out := u.request(ctx, r, path, body)
-	header := http.Header{}
+	out := u.addressed(ctx, r, path)
+	header := make(http.Header, 8)
 	for _, name := range forwarded {
-		if v := r.Header.Values(name); len(v) > 0 {
+		if v := r.Header[name]; len(v) > 0 {
 			header[name] = v
 		}
 	}
@@ -231,18 +245,19 @@ func (u *Upstream) translated(ctx context.Context, r *http.Request, path string,
 		header.Set("Api-Key", v)
 	}
 	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(len(body)))
 	header.Set("Accept", "application/json")
 	if stream {
 		header.Set("Accept", "text/event-stream")
 	}
 	u.authorize(header)
 	out.Header = header
+	setBody(out, body)
 	out.Method = http.MethodPost
-	query := r.URL.Query()
 	out.URL.RawQuery = ""
-	if v := query.Get("api-version"); v != "" { // Azure's
-		out.URL.RawQuery = url.Values{"api-version": {v}}.Encode()
+	if r.URL.RawQuery != "" {
+		if v := r.URL.Query().Get("api-version"); v != "" { // Azure's
+			out.URL.RawQuery = url.Values{"api-version": {v}}.Encode()
+		}
 	}
 	return out
 }

@@ -38,11 +38,13 @@ func ReadChat(body []byte) (*chat.Request, error) {
 	}
 	for i := range req.Messages {
 		m := &req.Messages[i]
-		if err := checkCase(m.Unknown, messageMembers, fmt.Sprintf("messages[%d].", i)); err != nil {
-			return nil, err
+		if len(m.Unknown) > 0 {
+			if err := checkCase(m.Unknown, messageMembers, element("messages", i)+"."); err != nil {
+				return nil, err
+			}
 		}
 		if m.Role == "" {
-			return nil, missing(fmt.Sprintf("messages[%d].role", i))
+			return nil, missing(element("messages", i) + ".role")
 		}
 	}
 	return req, nil
@@ -336,7 +338,7 @@ func chatFormat(f *chat.ResponseFormat, o *Options, report *Report, out *respons
 
 func chatTools(req *chat.Request, o *Options, report *Report, out *responses.Request) error {
 	for i := range req.Tools {
-		tool, err := chatTool(fmt.Sprintf("tools[%d]", i), &req.Tools[i], o, report)
+		tool, err := chatTool(element("tools", i), &req.Tools[i], o, report)
 		if err != nil {
 			return err
 		}
@@ -345,7 +347,7 @@ func chatTools(req *chat.Request, o *Options, report *Report, out *responses.Req
 	legacy := len(out.Tools) == 0 && len(req.Functions) > 0
 	if legacy {
 		for i := range req.Functions {
-			at := fmt.Sprintf("functions[%d]", i)
+			at := element("functions", i)
 			if req.Functions[i].Name == "" {
 				return missing(at + ".name")
 			}
@@ -492,7 +494,7 @@ func chatChoice(c *chat.ToolChoice, at string) (*responses.ToolChoice, error) {
 	case c.Type == "allowed_tools" && c.AllowedTools != nil:
 		out := &responses.ToolChoice{Type: "allowed_tools", Mode: c.AllowedTools.Mode}
 		for i := range c.AllowedTools.Tools {
-			t, err := chatChoice(&c.AllowedTools.Tools[i], fmt.Sprintf("%s.allowed_tools.tools[%d]", at, i))
+			t, err := chatChoice(&c.AllowedTools.Tools[i], element(at+".allowed_tools.tools", i))
 			if err != nil {
 				return nil, err
 			}
@@ -510,6 +512,11 @@ func chatChoice(c *chat.ToolChoice, at string) (*responses.ToolChoice, error) {
 // chatItems translates the messages of a request.
 func chatItems(req *chat.Request, o *Options, report *Report) (responses.Input, error) {
 	x := chatReader{o: o, d: o.dialect(), report: report, custom: map[string]bool{}, legacy: map[string][]string{}}
+	n := len(req.Messages)
+	for i := range req.Messages {
+		n += len(req.Messages[i].ToolCalls)
+	}
+	x.items = make(responses.Input, 0, n)
 	for i := range req.Messages {
 		if err := x.message(i, &req.Messages[i]); err != nil {
 			return nil, err
@@ -534,7 +541,7 @@ type chatReader struct {
 }
 
 func (x *chatReader) message(i int, m *chat.Message) error {
-	at := fmt.Sprintf("messages[%d]", i)
+	at := element("messages", i)
 	if m.Name != "" && m.Role != "function" && m.Role != "tool" {
 		if err := x.report.hint(x.o, at+".name", "messages of the Responses API have no name"); err != nil {
 			return err
@@ -548,7 +555,7 @@ func (x *chatReader) message(i int, m *chat.Message) error {
 	}
 	switch m.Role {
 	case "system", "developer", "user":
-		content, err := x.content(at+".content", m.Content)
+		content, err := x.content(at, m.Content)
 		if err != nil {
 			return err
 		}
@@ -567,14 +574,14 @@ func (x *chatReader) message(i int, m *chat.Message) error {
 		if x.custom[m.ToolCallID] {
 			typ = "custom_tool_call_output"
 		}
-		output, err := x.output(at+".content", m.Content)
+		output, err := x.output(at, m.Content)
 		x.items = append(x.items, responses.Item{Type: typ, CallID: shortID(m.ToolCallID), Output: output})
 		return err
 	case "function":
 		if m.Name == "" {
 			return missing(at + ".name")
 		}
-		output, err := x.output(at+".content", m.Content)
+		output, err := x.output(at, m.Content)
 		if err != nil {
 			return err
 		}
@@ -646,7 +653,7 @@ func (x *chatReader) assistant(i int, at string, m *chat.Message) error {
 		x.items = append(x.items, responses.Item{Type: "message", Role: "assistant", Content: responses.Text(text)})
 	}
 	for j := range m.ToolCalls {
-		item, err := x.call(fmt.Sprintf("%s.tool_calls[%d]", at, j), &m.ToolCalls[j])
+		item, err := x.call(element(at+".tool_calls", j), &m.ToolCalls[j])
 		if err != nil {
 			return err
 		}
@@ -674,7 +681,7 @@ func (x *chatReader) assistantText(at string, m *chat.Message) (text, refusal st
 	var b strings.Builder
 	for j := range m.Content.Parts {
 		p := &m.Content.Parts[j]
-		if err := x.partHints(fmt.Sprintf("%s.content[%d]", at, j), p); err != nil {
+		if err := x.partHints(element(at+".content", j), p); err != nil {
 			return "", "", err
 		}
 		switch p.Type {
@@ -684,7 +691,7 @@ func (x *chatReader) assistantText(at string, m *chat.Message) (text, refusal st
 			refusal += p.Refusal
 		case "thinking": // Mistral's answers, sent back; reasoning has taken it
 		default:
-			return "", "", invalid("invalid_value", fmt.Sprintf("%s.content[%d].type", at, j), "Invalid value: '%s'. Supported values are: 'text' and 'refusal'.", p.Type)
+			return "", "", invalid("invalid_value", element(at+".content", j)+".type", "Invalid value: '%s'. Supported values are: 'text' and 'refusal'.", p.Type)
 		}
 	}
 	return b.String(), refusal, nil
@@ -796,7 +803,7 @@ func thinkingText(v jsontext.Value) string {
 	return b.String()
 }
 
-// content translates the content of a system, developer or user message.
+// content translates the content of a system, developer or user message at a place.
 func (x *chatReader) content(at string, c chat.Content) (responses.Content, error) {
 	if c.IsText() || c.IsZero() {
 		if c.IsZero() {
@@ -806,7 +813,7 @@ func (x *chatReader) content(at string, c chat.Content) (responses.Content, erro
 	}
 	parts := make([]responses.Part, 0, len(c.Parts))
 	for j := range c.Parts {
-		p, err := x.part(fmt.Sprintf("%s[%d]", at, j), &c.Parts[j])
+		p, err := x.part(element(at+".content", j), &c.Parts[j])
 		if err != nil {
 			return responses.Content{}, err
 		}
@@ -863,15 +870,18 @@ func (x *chatReader) part(at string, p *chat.Part) (responses.Part, error) {
 	return out, strays[chat.Part](x.report, x.o, at, p.Unknown)
 }
 
-// output is the content of a tool message. Text parts are joined, which every
+// output is the content of a tool message at a place. Text parts are joined, which every
 // server takes; with images among them, which OpenAI's Chat does not take and
 // others do, they stay a list.
 func (x *chatReader) output(at string, c chat.Content) (responses.Value, error) {
+	if c.IsText() {
+		return responses.String(c.Text), nil
+	}
 	var text strings.Builder
 	parts := make([]responses.Part, len(c.Parts))
 	onlyText := true
 	for j := range c.Parts {
-		p, here := &c.Parts[j], fmt.Sprintf("%s[%d]", at, j)
+		p, here := &c.Parts[j], element(at+".content", j)
 		var err error
 		if p.Type == "text" {
 			text.WriteString(p.Text)
@@ -886,7 +896,7 @@ func (x *chatReader) output(at string, c chat.Content) (responses.Value, error) 
 		}
 	}
 	if onlyText {
-		return responses.String(c.Text + text.String()), nil
+		return responses.String(text.String()), nil
 	}
 	list, err := json.Marshal(parts)
 	return responses.Raw(list), err

@@ -58,7 +58,7 @@ func newChatStream(client *responses.Request, o *Options, names *Names, emit Emi
 		resp: responses.Response{
 			ID: o.newID("resp_"), Object: "response", CreatedAt: responses.Seconds(o.now().Unix()),
 			Status: responses.InProgress, Model: client.Model, Output: []responses.Item{},
-			ServiceTier: "default", Echo: echo(client, o.Stored),
+			ServiceTier: "default", Echo: echo(client, o.dialect(), o.Stored),
 		},
 	}
 	if o.queued != nil {

@@ -49,6 +49,7 @@ type chatWriter struct {
 
 	thought place             // of the last reasoning
 	family  map[string]string // of each reasoning item, the events that tell it
+	sealed  int               // reasoning items that only the upstream can read
 
 	byItem map[string]*chatCall
 	calls  []*chatCall
@@ -247,7 +248,8 @@ func (c *chatWriter) itemDone(it *responses.Item) error {
 	if it.Type != "reasoning" || it.EncryptedContent == "" {
 		return nil
 	}
-	v, err := json.Marshal(chat.ReasoningDetail{encryptedBlock(it)})
+	v, err := json.Marshal(chat.ReasoningDetail{encryptedBlock(it, c.sealed)})
+	c.sealed++
 	if err != nil {
 		return err
 	}
@@ -255,9 +257,11 @@ func (c *chatWriter) itemDone(it *responses.Item) error {
 }
 
 // encryptedBlock hands reasoning that only the upstream can read to the client,
-// in the form of OpenRouter, so that it can send it back.
-func encryptedBlock(it *responses.Item) chat.ReasoningBlock {
-	return chat.ReasoningBlock{Type: "reasoning.encrypted", ID: it.ID, Data: it.EncryptedContent}
+// in the form of OpenRouter, so that it can send it back. index is its place among
+// those of the answer: the official clients put the pieces of a stream together by
+// it, and fail at a second one without.
+func encryptedBlock(it *responses.Item, index int) chat.ReasoningBlock {
+	return chat.ReasoningBlock{Type: "reasoning.encrypted", ID: it.ID, Data: it.EncryptedContent, Index: &index}
 }
 
 // arguments sends a piece of a call's arguments, or keeps it until the calls
@@ -378,12 +382,11 @@ func (c *chatWriter) finish(r *responses.Response) error {
 		return err
 	}
 	if c.face.usage && r.Usage != nil {
-		usage, err := json.Marshal(chatUsage(r.Usage))
+		b, err := chatUsage(r.Usage).Append(append(append(c.w.Begin(""), c.head...), `],"usage":`...))
 		if err != nil {
 			return err
 		}
-		b = append(append(c.w.Begin(""), c.head...), `],"usage":`...)
-		if err := c.w.End(append(append(b, usage...), '}')); err != nil {
+		if err := c.w.End(append(b, '}')); err != nil {
 			return err
 		}
 	}
@@ -457,7 +460,7 @@ func completion(r *responses.Response, face chatFace) *chat.Completion {
 			}
 			reasoning = append(reasoning, told...)
 			if it.EncryptedContent != "" {
-				m.ReasoningDetails = append(m.ReasoningDetails, encryptedBlock(it))
+				m.ReasoningDetails = append(m.ReasoningDetails, encryptedBlock(it, len(m.ReasoningDetails)))
 			}
 		case "function_call":
 			m.ToolCalls = append(m.ToolCalls, chat.ToolCall{

@@ -4,11 +4,13 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/labiium/chat2response/convert/internal/plain"
 	"github.com/labiium/chat2response/convert/responses"
 )
 
@@ -37,11 +39,14 @@ type echoed struct {
 	Temperature       float64                 `json:"temperature"`
 	Text              responses.TextConfig    `json:"text"`
 	ToolChoice        responses.ToolChoice    `json:"tool_choice"`
-	Tools             []jsontext.Value        `json:"tools"`
-	TopLogprobs       int64                   `json:"top_logprobs"`
-	TopP              float64                 `json:"top_p"`
-	Truncation        string                  `json:"truncation"`
-	User              string                  `json:"user,omitzero"`
+}
+
+// echoedLast are those behind the tools, which are written apart.
+type echoedLast struct {
+	TopLogprobs int64   `json:"top_logprobs"`
+	TopP        float64 `json:"top_p"`
+	Truncation  string  `json:"truncation"`
+	User        string  `json:"user,omitzero"`
 }
 
 type echoedReasoning struct {
@@ -49,9 +54,9 @@ type echoedReasoning struct {
 	Summary *string `json:"summary"`
 }
 
-// echo makes the members of a response that repeat its request. stored tells
-// whether the response can be asked for later.
-func echo(req *responses.Request, stored bool) jsontext.Value {
+// echo makes the members of a response that repeat its request, as an upstream of
+// dialect d was asked. stored tells whether the response can be asked for later.
+func echo(req *responses.Request, d *Dialect, stored bool) jsontext.Value {
 	e := echoed{
 		Background:        stored && or(req.Background, false),
 		Conversation:      req.Conversation,
@@ -71,17 +76,13 @@ func echo(req *responses.Request, stored bool) jsontext.Value {
 		Store:             stored,
 		Temperature:       or(req.Temperature, 1),
 		ToolChoice:        or(req.ToolChoice, responses.ToolChoice{Word: "auto"}),
-		Tools:             make([]jsontext.Value, 0, len(req.Tools)),
-		TopLogprobs:       or(req.TopLogprobs, 0),
-		TopP:              or(req.TopP, 1),
-		Truncation:        req.Truncation,
-		User:              req.User,
 	}
+	last := echoedLast{TopLogprobs: or(req.TopLogprobs, 0), TopP: or(req.TopP, 1), Truncation: req.Truncation, User: req.User}
 	if e.Metadata == nil {
 		e.Metadata = jsontext.Value("{}")
 	}
-	if e.Truncation == "" {
-		e.Truncation = "disabled"
+	if last.Truncation == "" {
+		last.Truncation = "disabled"
 	}
 	if r := req.Reasoning; r != nil {
 		e.Reasoning.Effort = nullable(r.Effort)
@@ -95,14 +96,28 @@ func echo(req *responses.Request, stored bool) jsontext.Value {
 	if e.Text.Format == nil {
 		e.Text.Format = &responses.TextFormat{Type: "text"}
 	}
-	for i := range req.Tools {
-		e.Tools = append(e.Tools, echoTool(&req.Tools[i]))
-	}
-	b, err := json.Marshal(&e)
+	head, err := json.Marshal(&e, writeOptions)
 	if err != nil {
 		return nil // not reached: all of it was read from valid JSON
 	}
-	return b
+	tail, err := json.Marshal(&last, writeOptions)
+	if err != nil {
+		return nil
+	}
+	size := len(head) + len(tail) + len(`,"tools":[]`)
+	for i := range req.Tools {
+		size += 128 + len(req.Tools[i].Description) + len(req.Tools[i].Parameters)
+	}
+	w := plain.Writer{B: append(make([]byte, 0, size), head[:len(head)-1]...)}
+	w.B = append(w.B, `,"tools":[`...)
+	for i := range req.Tools {
+		if i > 0 {
+			w.B = append(w.B, ',')
+		}
+		echoTool(&w, &req.Tools[i], d)
+	}
+	w.B = append(w.B, "],"...)
+	return append(w.B, tail[1:]...)
 }
 
 // SetStored makes a response say whether it can be asked for later.
@@ -121,32 +136,26 @@ func SetStored(resp *responses.Response, stored bool) {
 }
 
 // echoTool repeats a tool; a function has all its members, null or not.
-func echoTool(t *responses.Tool) jsontext.Value {
-	var b []byte
-	var err error
-	if t.Type == "function" {
-		b, err = json.Marshal(struct {
-			Type        string         `json:"type"`
-			Name        string         `json:"name"`
-			Description *string        `json:"description"`
-			Parameters  jsontext.Value `json:"parameters"`
-			Strict      bool           `json:"strict"`
-			Unknown     jsontext.Value `json:",embed"`
-		}{t.Type, t.Name, nullable(t.Description), orNull(t.Parameters), or(t.Strict, false), t.Unknown})
-	} else {
-		b, err = json.Marshal(t)
+func echoTool(w *plain.Writer, t *responses.Tool, d *Dialect) {
+	if t.Type != "function" {
+		b, err := json.Marshal(t, writeOptions)
+		if err != nil {
+			b = []byte("null")
+		}
+		w.B = append(w.B, b...)
+		return
 	}
-	if err != nil {
-		return jsontext.Value("null")
-	}
-	return b
-}
-
-func orNull(v jsontext.Value) jsontext.Value {
-	if len(v) == 0 {
-		return jsontext.Value("null")
-	}
-	return v
+	w.Open()
+	w.String("type", t.Type)
+	w.String("name", t.Name)
+	w.Name("description")
+	w.B = appendNullable(w.B, t.Description)
+	w.Name("parameters")
+	w.B = plain.Compact(w.B, orNull(t.Parameters))
+	w.Name("strict")
+	w.B = strconv.AppendBool(w.B, or(t.Strict, d.StrictDefault && strictSchema(t.Parameters)))
+	w.Members(t.Unknown)
+	w.Close()
 }
 
 func or[T any](p *T, otherwise T) T {
@@ -188,4 +197,11 @@ func wantsSeal(req *responses.Request, o *Options) bool {
 		return false
 	}
 	return req.Store != nil && !*req.Store || slices.Contains(req.Include, includeEncrypted)
+}
+
+func orNull(v jsontext.Value) jsontext.Value {
+	if len(v) == 0 {
+		return jsontext.Value("null")
+	}
+	return v
 }

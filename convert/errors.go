@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/labiium/chat2response/convert/internal/plain"
 	"github.com/labiium/chat2response/convert/internal/union"
 )
 
@@ -47,13 +48,7 @@ func (e *Error) Body() []byte {
 	return append(e.Append([]byte(`{"error":`)), '}')
 }
 
-func appendQuoted(b []byte, s string) []byte {
-	b, err := jsontext.AppendQuote(b, s)
-	if err != nil { // invalid UTF-8, which AppendQuote has replaced
-		return b
-	}
-	return b
-}
+func appendQuoted(b []byte, s string) []byte { return plain.Quote(b, s) }
 
 func appendNullable(b []byte, s string) []byte {
 	if s == "" {
@@ -202,7 +197,7 @@ func checkSize(body []byte) error {
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
 		case '"':
-			end := stringEnd(body[i+1:])
+			end := plain.End(body[i+1:])
 			if end < 0 {
 				return nil // the parser will say where
 			}
@@ -221,27 +216,6 @@ func checkSize(body []byte) error {
 		}
 	}
 	return nil
-}
-
-// stringEnd is the index of the quote that ends the JSON string whose first
-// character is b[0], or -1.
-func stringEnd(b []byte) int {
-	from := 0
-	for {
-		q := bytes.IndexByte(b[from:], '"')
-		if q < 0 {
-			return -1
-		}
-		q += from
-		slashes := 0
-		for q-1-slashes >= 0 && b[q-1-slashes] == '\\' {
-			slashes++
-		}
-		if slashes%2 == 0 {
-			return q
-		}
-		from = q + 1
-	}
 }
 
 // isSet tells whether an optional member is there: absent and null are the same.

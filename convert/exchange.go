@@ -29,11 +29,12 @@ type Request struct {
 	More More
 
 	chat *chat.Request // of a Chat client
+	size int           // bytes of its body
 }
 
 // Read reads a client's request. Its errors are of type *[Error].
 func Read(in API, body []byte) (*Request, error) {
-	r := &Request{In: in, Out: in}
+	r := &Request{In: in, Out: in, size: len(body)}
 	var err error
 	if in == Responses {
 		r.Canonical, err = ReadResponses(body)
@@ -160,7 +161,7 @@ type Turn struct {
 func (r *Request) To(to API, o Options) (*Turn, error) {
 	o.past = len(r.Past)
 	t := &Turn{to: to, req: r, o: o, names: &Names{}}
-	var body any
+	var body interface{ Append([]byte) ([]byte, error) }
 	var err error
 	switch {
 	case r.In == Chat && to == Chat:
@@ -183,7 +184,7 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Body, err = json.Marshal(body, writeOptions)
+	t.Body, err = body.Append(make([]byte, 0, r.size+r.size/16+1<<10))
 	return t, err
 }
 
@@ -419,6 +420,25 @@ func (r *Request) Writer(w *sse.Writer) Emit {
 	return (&responsesWriter{w: w}).Event
 }
 
+// StreamFailure are the events that end a stream of an API whose beginning has passed
+// unread: the response has an id of its own, as that of the stream is not known. seq
+// is how many events there were.
+func StreamFailure(api API, model string, seq int64, e *Error) []byte {
+	var b bytes.Buffer
+	w := sse.NewWriter(&b, nil)
+	if api == Chat {
+		w.Event("", e.Body())
+	} else {
+		o := Options{}
+		(&responsesWriter{w: w, seq: seq}).Event(&responses.Event{Type: responses.EventFailed, Response: &responses.Response{
+			ID: o.newID("resp_"), Object: "response", CreatedAt: responses.Seconds(o.now().Unix()), Status: responses.Failed, Model: model,
+			Output: []responses.Item{}, ServiceTier: "default", Error: responseError(e), Echo: echo(&responses.Request{}, &generic, false),
+		}})
+	}
+	w.Send()
+	return b.Bytes()
+}
+
 // Write makes the body of the client's answer. An answer that a Chat client cannot
 // be given is an *[Error].
 func (r *Request) Write(resp *responses.Response) ([]byte, error) {
@@ -426,9 +446,9 @@ func (r *Request) Write(resp *responses.Response) ([]byte, error) {
 		if e := unanswerable(resp.Output); e != nil {
 			return nil, e
 		}
-		return json.Marshal(completion(resp, faceOf(r.chat)), json.FormatNilSliceAsNull(true), writeOptions)
+		return completion(resp, faceOf(r.chat)).Append(make([]byte, 0, 1<<10))
 	}
-	return json.Marshal(resp, writeOptions)
+	return resp.Append(make([]byte, 0, 1<<10+len(resp.Echo)))
 }
 
 func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }

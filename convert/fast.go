@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/labiium/chat2response/convert/chat"
+	"github.com/labiium/chat2response/convert/internal/plain"
 	"github.com/labiium/chat2response/convert/responses"
 )
 
@@ -14,54 +15,129 @@ import (
 // characters of text. What is here recognises them without decoding them; for
 // anything else it says no, and the decoder has its turn.
 
-// pattern is a chunk of a Chat stream without its text. A chunk that begins and
-// ends in the same bytes, with a JSON string between, is the same chunk with
-// another text.
+// pattern is a chunk of a Chat stream without its text. A chunk of the same bytes
+// around another JSON string is the same chunk with another text. OpenAI's have a
+// second string of no meaning, obfuscation, which hides the length of the first.
 type pattern struct {
 	head, tail []byte // up to the opening quote, and from the closing one on
+	pad        []byte // the end of the chunk, behind the obfuscation, if there is one
 	buf        []byte
 }
 
 // text is the text of a chunk that fits.
 func (t *pattern) text(data []byte) (string, bool) {
-	text := len(data) - len(t.tail)
-	if len(t.head) == 0 || text < len(t.head) || !bytes.Equal(data[:len(t.head)], t.head) || !bytes.Equal(data[text:], t.tail) {
+	from := len(t.head)
+	if from == 0 || len(data) < from || !bytes.Equal(data[:from], t.head) {
 		return "", false
 	}
-	raw := data[len(t.head):text]
+	end := len(data) - len(t.tail)
+	if t.pad == nil {
+		if end < from || !bytes.Equal(data[end:], t.tail) {
+			return "", false
+		}
+	} else {
+		length := plain.End(data[from:])
+		if end = from + length; length < 0 || !bytes.HasPrefix(data[end:], t.tail) {
+			return "", false
+		}
+		noise, ok := bytes.CutSuffix(data[end+len(t.tail):], t.pad)
+		if !ok || bytes.IndexByte(noise, '"') >= 0 || bytes.IndexByte(noise, '\\') >= 0 {
+			return "", false
+		}
+	}
+	raw := data[from:end]
 	if bytes.IndexByte(raw, '\\') < 0 && bytes.IndexByte(raw, '"') < 0 {
 		return string(raw), true
 	}
 	// With its quotes, which are the last byte of head and the first of tail.
 	var err error
-	if t.buf, err = jsontext.AppendUnquote(t.buf[:0], data[len(t.head)-1:text+1]); err != nil {
+	if t.buf, err = jsontext.AppendUnquote(t.buf[:0], data[from-1:end+1]); err != nil {
 		return "", false
 	}
 	return string(t.buf), true
 }
 
+// numbered is a pattern behind a sequence number, which is another each time: a delta
+// event of a Responses stream, and the part of the answer that it is about.
+type numbered struct {
+	before []byte // up to the number
+	pattern
+	rung *rung // nil where there is no pattern
+	part *rungPart
+}
+
+// text is the text of an event that fits.
+func (n *numbered) text(data []byte) (string, bool) {
+	if n.rung == nil || !bytes.HasPrefix(data, n.before) {
+		return "", false
+	}
+	data = data[len(n.before):]
+	count := digits(data)
+	if count == 0 {
+		return "", false
+	}
+	return n.pattern.text(data[count:])
+}
+
+// learn makes the pattern of an event that scanDelta has read.
+func (n *numbered) learn(data []byte, r *rung, p *rungPart) {
+	const key = `"sequence_number":`
+	n.rung = nil
+	at := bytes.Index(data, []byte(key))
+	if at < 0 || bytes.Contains(data[:at], []byte(`"delta"`)) {
+		return
+	}
+	at += len(key)
+	n.before = append(n.before[:0], data[:at]...)
+	rest := data[at:]
+	count := digits(rest)
+	if n.pattern.learn(rest[count:], "delta"); count > 0 && len(n.head) > 0 {
+		n.rung, n.part = r, p
+	}
+}
+
+// digits is how many bytes of b are a number.
+func digits(b []byte) int {
+	n := 0
+	for n < len(b) && b[n] >= '0' && b[n] <= '9' {
+		n++
+	}
+	return n
+}
+
 // learn makes the pattern of a chunk whose only content is the string member
 // name. The name must stand in the chunk once.
 func (t *pattern) learn(data []byte, name string) {
-	t.head, t.tail = t.head[:0], t.tail[:0]
-	key := `"` + name + `"`
-	at := bytes.Index(data, []byte(key))
-	if at < 0 || bytes.Contains(data[at+len(key):], []byte(key)) {
+	t.head, t.tail, t.pad = t.head[:0], t.tail[:0], nil
+	from, to, ok := member(data, name)
+	if !ok {
 		return
+	}
+	t.head = append(t.head, data[:from]...)
+	t.tail = append(t.tail, data[to:]...)
+	if from, to, ok := member(t.tail, "obfuscation"); ok {
+		t.pad = bytes.Clone(t.tail[to:])
+		t.tail = t.tail[:from]
+	}
+}
+
+// member is where the string member name stands in a JSON object, between its
+// quotes, if that is once.
+func member(data []byte, name string) (from, to int, ok bool) {
+	key := []byte(`"` + name + `"`)
+	at := bytes.Index(data, key)
+	if at < 0 || bytes.Contains(data[at+len(key):], key) {
+		return 0, 0, false
 	}
 	at += len(key)
 	for at < len(data) && (data[at] == ' ' || data[at] == ':') {
 		at++
 	}
 	if at == len(data) || data[at] != '"' {
-		return
+		return 0, 0, false
 	}
-	end := stringEnd(data[at+1:])
-	if end < 0 {
-		return
-	}
-	t.head = append(t.head, data[:at+1]...)
-	t.tail = append(t.tail, data[at+1+end:]...)
+	end := plain.End(data[at+1:])
+	return at + 1, at + 1 + end, end >= 0
 }
 
 // plainText tells of a chunk that holds a piece of text and nothing else.
@@ -125,7 +201,7 @@ func scanDelta(b []byte, e *responses.Event) bool {
 			if len(b) == 0 || b[0] != '"' {
 				return false
 			}
-			end := stringEnd(b[1:])
+			end := plain.End(b[1:])
 			if end < 0 {
 				return false
 			}
@@ -149,10 +225,7 @@ func scanDelta(b []byte, e *responses.Event) bool {
 				return false
 			}
 		case "sequence_number", "output_index", "content_index", "summary_index":
-			n := 0
-			for n < len(b) && b[n] >= '0' && b[n] <= '9' {
-				n++
-			}
+			n := digits(b)
 			v, err := strconv.Atoi(string(b[:n]))
 			if err != nil {
 				return false

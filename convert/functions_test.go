@@ -130,3 +130,29 @@ func TestStopLimits(t *testing.T) {
 		}
 	}
 }
+
+// TestEchoStrict: a response says of its functions whether they are strict, also
+// where that is the upstream's default.
+func TestEchoStrict(t *testing.T) {
+	const closed = `{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}`
+	for want, c := range map[string]struct{ dialect, tool string }{
+		`"strict":true`:  {"openai", `{"type":"function","name":"f","parameters":` + closed + `}`},
+		`"strict":false`: {"vllm", `{"type":"function","name":"f","parameters":` + closed + `}`},
+	} {
+		req, err := Read(Responses, []byte(`{"model":"m","input":"x","tools":[`+c.tool+`]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		turn, err := req.To(Chat, Options{Dialect: Dialects[c.dialect]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := turn.Answer([]byte(`{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(resp.Echo), want) {
+			t.Errorf("%s: %s", c.dialect, resp.Echo)
+		}
+	}
+}

@@ -174,7 +174,7 @@ func FuzzReadError(f *testing.F) {
 			if stream == Chat {
 				write = newChatWriter(sender, chatFace{}).Event
 			}
-			resp := &responses.Response{ID: "resp_1", Object: "response", CreatedAt: 1, Model: "m", Status: responses.Failed, Error: responseError(e), ServiceTier: "default", Echo: echo(&responses.Request{Model: "m"}, false)}
+			resp := &responses.Response{ID: "resp_1", Object: "response", CreatedAt: 1, Model: "m", Status: responses.Failed, Error: responseError(e), ServiceTier: "default", Echo: echo(&responses.Request{Model: "m"}, &generic, false)}
 			if err := Replay(resp, write); err != nil {
 				t.Error(err)
 			}

@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -119,10 +118,11 @@ func refuse(why string) func(*itemReader, string, *responses.Item) error {
 }
 
 func (x *itemReader) read(items []responses.Item) error {
+	x.steps = make([]step, 0, len(items))
 	for i := range items {
 		at := "input"
 		if i >= x.o.past {
-			at = fmt.Sprintf("input[%d]", i-x.o.past)
+			at = element("input", i-x.o.past)
 		}
 		it := &items[i]
 		kind := it.Kind()
@@ -196,7 +196,7 @@ func quotedList(words []string) string {
 // or where the open one has outputs: a call behind an output is a new step.
 func (x *itemReader) need() *turn {
 	if x.cur == nil || len(x.cur.outputs) > 0 {
-		x.cur = &turn{reasoning: x.pending, outputs: map[string]*output{}}
+		x.cur = &turn{reasoning: x.pending}
 		x.pending = nil
 		x.steps = append(x.steps, step{turn: x.cur})
 	}
@@ -218,7 +218,7 @@ func (x *itemReader) message(at string, it *responses.Item) error {
 	if it.Content.IsZero() {
 		return missing(at + ".content")
 	}
-	content, err := x.content(at+".content", it.Content)
+	content, err := x.content(at, it.Content)
 	if err != nil {
 		return err
 	}
@@ -243,26 +243,26 @@ func (x *itemReader) assistant(at string, it *responses.Item) error {
 		t.texts = append(t.texts, it.Content.Text)
 		return nil
 	}
-	var text strings.Builder
+	texts := make([]string, 0, 4)
 	for j := range it.Content.Parts {
 		p := &it.Content.Parts[j]
-		if err := x.partHints(fmt.Sprintf("%s.content[%d]", at, j), p); err != nil {
+		if err := x.partHints(element(at+".content", j), p); err != nil {
 			return err
 		}
 		switch p.Type {
 		case "output_text", "text":
-			text.WriteString(p.Str())
+			texts = append(texts, p.Str())
 		case "refusal":
 			if x.d.Refusals {
 				t.refusal += p.Str()
 			} else {
-				text.WriteString(p.Str())
+				texts = append(texts, p.Str())
 			}
 		default:
-			return invalid("invalid_value", fmt.Sprintf("%s.content[%d]", at, j), "Invalid value: '%s'. Supported values are: 'output_text' and 'refusal'.", p.Type)
+			return invalid("invalid_value", element(at+".content", j), "Invalid value: '%s'. Supported values are: 'output_text' and 'refusal'.", p.Type)
 		}
 	}
-	t.texts = append(t.texts, text.String())
+	t.texts = append(t.texts, strings.Join(texts, ""))
 	return nil
 }
 
@@ -447,6 +447,9 @@ func (x *itemReader) attach(at, word, id string, out *output) error {
 	if t == nil {
 		return invalid("", at, "No tool call found for %s output with call_id %s. Send the call before it, in 'input'.", word, id)
 	}
+	if t.outputs == nil {
+		t.outputs = map[string]*output{}
+	}
 	t.outputs[id] = out
 	return nil
 }
@@ -473,7 +476,7 @@ func (x *itemReader) output(at string, it *responses.Item) (*output, error) {
 	out := &output{}
 	var texts []string
 	for j := range parts {
-		here := fmt.Sprintf("%s.output[%d]", at, j)
+		here := element(at+".output", j)
 		p, err := x.part(here, &parts[j])
 		if err != nil {
 			return nil, err
@@ -609,7 +612,7 @@ func (x *itemReader) drop(at string, it *responses.Item) error {
 	return x.report.hint(x.o, at, "the upstream does not know what "+it.Type+" is")
 }
 
-// content translates the content of a user, system or developer message.
+// content translates the content of a user, system or developer message at a place.
 func (x *itemReader) content(at string, c responses.Content) (chat.Content, error) {
 	if c.IsText() {
 		return chat.Text(c.Text), nil
@@ -617,7 +620,7 @@ func (x *itemReader) content(at string, c responses.Content) (chat.Content, erro
 	parts := make([]chat.Part, 0, len(c.Parts))
 	onlyText := true
 	for j := range c.Parts {
-		p, err := x.part(fmt.Sprintf("%s[%d]", at, j), &c.Parts[j])
+		p, err := x.part(element(at+".content", j), &c.Parts[j])
 		if err != nil {
 			return chat.Content{}, err
 		}

@@ -56,6 +56,7 @@ func (m *More) add(req *responses.Request) {
 	if m.Choice != "" {
 		req.ToolChoice = later(req.ToolChoice, m.Choice)
 	}
+	req.MaxToolCalls = nil // the gateway counts
 	if m.MaxOutputTokens != nil && req.MaxOutputTokens != nil {
 		req.MaxOutputTokens = m.MaxOutputTokens
 	}

@@ -109,7 +109,7 @@ func bodyError(status int, body []byte, known bool) *Error {
 	switch {
 	case truthy(flat.Error):
 		return parseError(status, flat.Error, flat.Message, flat.Code)
-	case !known && plain(flat.Object) != "error":
+	case !known && textOf(flat.Object) != "error":
 		return nil
 	case isSet(flat.Message):
 		return fields(status, flat.Message, flat.Type, flat.Code, flat.Param)
@@ -183,7 +183,7 @@ func parseError(status int, v, message, code jsontext.Value) *Error {
 }
 
 func fields(status int, message, typ, code, param jsontext.Value) *Error {
-	e := &Error{Status: status, Message: plain(message), Type: plain(typ), Code: plain(code), Param: plain(param)}
+	e := &Error{Status: status, Message: textOf(message), Type: textOf(typ), Code: textOf(code), Param: textOf(param)}
 	if e.Type == "error" { // the type of the event
 		e.Type = ""
 	}
@@ -197,7 +197,7 @@ func fields(status int, message, typ, code, param jsontext.Value) *Error {
 	return defaults(e)
 }
 
-func plain(v jsontext.Value) string {
+func textOf(v jsontext.Value) string {
 	if !isSet(v) {
 		return ""
 	}

@@ -1,6 +1,12 @@
 package convert
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
+
+// element is the path of an element of a list, such as messages[2].
+func element(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
 // renamed are the members whose names differ, by the Responses API's name, for
 // error messages of an upstream to name what the client sent.

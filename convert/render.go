@@ -12,7 +12,7 @@ import (
 // messages renders what has been read: instructions first, then each message,
 // and each turn of the assistant with its tool messages behind it.
 func (x *itemReader) messages(instructions string, allTurns bool) ([]chat.Message, error) {
-	var out []chat.Message
+	out := make([]chat.Message, 0, len(x.steps)+len(x.owner)+1)
 	if instructions != "" {
 		out = append(out, chat.Message{Role: x.role("developer"), Content: chat.Text(instructions)})
 	}
@@ -39,7 +39,10 @@ func (x *itemReader) messages(instructions string, allTurns bool) ([]chat.Messag
 
 func (x *itemReader) assistantMessage(t *turn, withReasoning bool) (chat.Message, error) {
 	m := chat.Message{Role: "assistant", Refusal: t.refusal}
-	texts := slices.DeleteFunc(slices.Clone(t.texts), func(s string) bool { return s == "" })
+	texts := t.texts
+	if slices.Contains(texts, "") {
+		texts = slices.DeleteFunc(slices.Clone(texts), func(s string) bool { return s == "" })
+	}
 	switch {
 	case len(texts) > 0:
 		m.Content = chat.Text(strings.Join(texts, "\n\n"))

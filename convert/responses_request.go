@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -27,8 +26,10 @@ func ReadResponses(body []byte) (*responses.Request, error) {
 		return nil, err
 	}
 	for i := range req.Input {
-		if err := checkCase(req.Input[i].Unknown, itemMembers, fmt.Sprintf("input[%d].", i)); err != nil {
-			return nil, err
+		if unknown := req.Input[i].Unknown; len(unknown) > 0 {
+			if err := checkCase(unknown, itemMembers, element("input", i)+"."); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for name, value := range eachMember(req.Unknown) {
@@ -399,7 +400,7 @@ func openAIMembers(req *responses.Request, out *chat.Request, d *Dialect, o *Opt
 		}
 	}
 	for i, name := range req.Include {
-		at := fmt.Sprintf("include[%d]", i)
+		at := element("include", i)
 		switch {
 		case !knownIncludes[name] && o.Strict:
 			return invalid("invalid_value", at, "Invalid value: '%s'. Supported values are: %s.", name, quotedList(sortedKeys(knownIncludes)))

@@ -24,6 +24,7 @@ type responsesStream struct {
 	cancel func() // the upstream, when the rest is not wanted
 
 	ev      responses.Event
+	plain   numbered            // of text events, while one follows another
 	resp    *responses.Response // as last seen
 	echo    jsontext.Value      // what the request says, where the upstream does not repeat it
 	byID    map[string]*seenItem
@@ -58,8 +59,19 @@ func (s *responsesStream) Event(e sse.Event) error {
 	if string(e.Data) == "[DONE]" {
 		return s.Close(nil)
 	}
+	if text, ok := s.plain.text(e.Data); ok {
+		if err := s.l.say(s.plain.rung, s.plain.part, text, nil); err != nil || !s.l.stopped {
+			return err
+		}
+		return s.stop()
+	}
+	s.plain.rung = nil
 	if scanDelta(e.Data, &s.ev) {
-		return s.take(e.Data)
+		err := s.take(e.Data)
+		if err == nil && s.ev.Type == responses.EventTextDelta && !s.ended {
+			s.learn(e.Data)
+		}
+		return err
 	}
 	s.ev = responses.Event{}
 	err := json.Unmarshal(e.Data, &s.ev, lenient)
@@ -76,6 +88,18 @@ func (s *responsesStream) Event(e sse.Event) error {
 		return s.unreadable(e)
 	}
 	return s.take(e.Data)
+}
+
+// learn makes a pattern of a text event, so that those like it, up to the first that
+// is not, go to the same part.
+func (s *responsesStream) learn(data []byte) {
+	it := s.find(s.ev.ItemID, s.ev.OutputIndex)
+	if it == nil || it.rung == nil || it.rung.done {
+		return
+	}
+	if p := partAt(it.rung.parts, s.ev.ContentIndex, "output_text"); p != nil {
+		s.plain.learn(data, it.rung, p)
+	}
 }
 
 // unreadable takes an event of which a member has another type than it should
@@ -173,7 +197,7 @@ func (s *responsesStream) see(r *responses.Response) {
 			r.ServiceTier = "default"
 		}
 		if s.echo == nil {
-			s.echo = echo(s.client, s.o.Stored)
+			s.echo = echo(s.client, s.o.dialect(), s.o.Stored)
 		}
 		r.Echo = withDefaults(r.Echo, s.echo)
 		if s.more {

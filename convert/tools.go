@@ -2,7 +2,6 @@ package convert
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -73,7 +72,7 @@ var emulated = map[string]struct {
 
 func (w *toolWriter) add(at string, tools []responses.Tool) error {
 	for i := range tools {
-		if err := w.tool(fmt.Sprintf("%s[%d]", at, i), &tools[i], ""); err != nil {
+		if err := w.tool(element(at, i), &tools[i], ""); err != nil {
 			return err
 		}
 	}
@@ -115,7 +114,7 @@ func (w *toolWriter) tool(at string, t *responses.Tool, namespace string) error 
 			if t.Description != "" {
 				inner.Description = strings.TrimSuffix(t.Description+"\n\n"+inner.Description, "\n\n")
 			}
-			if err := w.tool(fmt.Sprintf("%s.tools[%d]", at, i), &inner, t.Name); err != nil {
+			if err := w.tool(element(at+".tools", i), &inner, t.Name); err != nil {
 				return err
 			}
 		}
@@ -453,7 +452,7 @@ func (w *toolWriter) allowed(c *responses.ToolChoice) (*chat.ToolChoice, error) 
 	var list []chat.ToolChoice
 	keep := map[string]bool{}
 	for i := range c.Tools {
-		at := fmt.Sprintf("tool_choice.tools[%d]", i)
+		at := element("tool_choice.tools", i)
 		if _, hosted := hostedTools[c.Tools[i].Type]; hosted {
 			if err := w.report.hint(w.o, at, "the upstream has no such tool"); err != nil {
 				return nil, err

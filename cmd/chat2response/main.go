@@ -1,12 +1,14 @@
-// Command chat2response is Caddy with the chat2response module. With --demo it
-// is a gateway to a model that runs inside it, to try everything without an
-// account.
+// Command chat2response is Caddy with the chat2response module. Without one of
+// Caddy's commands it is the server that the original of this name was: configured
+// by flags, variables and an mcp.json. See its --help.
 package main
 
 import (
 	"os"
+	"strings"
 	_ "time/tzdata"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
@@ -14,9 +16,16 @@ import (
 )
 
 func main() {
-	// What is not a command of Caddy's is one of ours.
-	if len(os.Args) > 1 && (os.Args[1] == "--demo" || os.Args[1] == "keys") {
-		os.Args = append([]string{os.Args[0], "chat2response"}, os.Args[1:]...)
+	caddy.CustomBinaryName = "chat2response"
+	if len(os.Args) < 2 || !isCaddys(os.Args[1]) {
+		os.Args = append([]string{"chat2response", "chat2response"}, os.Args[min(1, len(os.Args)):]...)
 	}
 	caddycmd.Main()
+}
+
+// isCaddys tells whether an argument is one of Caddy's commands, or of those that
+// its command line brings along for shells and for help.
+func isCaddys(arg string) bool {
+	_, ok := caddycmd.Commands()[arg]
+	return ok || arg == "help" || arg == "completion" || strings.HasPrefix(arg, "__complete")
 }

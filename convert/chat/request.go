@@ -22,8 +22,8 @@ func Parts(p ...Part) Content { return union.Parts(p...) }
 // Request is the body of POST /v1/chat/completions.
 // https://platform.openai.com/docs/api-reference/chat/create
 type Request struct {
-	Model    string    `json:"model,omitzero"`
-	Messages []Message `json:"messages"`
+	Model    string   `json:"model,omitzero"`
+	Messages Messages `json:"messages"`
 
 	Tools             []Tool      `json:"tools,omitzero"`
 	ToolChoice        *ToolChoice `json:"tool_choice,omitzero"`
@@ -65,6 +65,9 @@ type Request struct {
 
 	Unknown jsontext.Value `json:",embed"`
 }
+
+// Messages is the list of messages of a request.
+type Messages []Message
 
 // Message is one message of a request: of the system, developer, user,
 // assistant, tool, or (long deprecated) function.

@@ -5,6 +5,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/labiium/chat2response/convert/internal/plain"
 )
 
 // Types of the stream events that this program makes or understands.
@@ -161,11 +163,11 @@ func (e *Event) Append(b []byte) ([]byte, error) {
 	b = strconv.AppendInt(b, e.SequenceNumber, 10)
 	var err error
 	str := func(m member, name, s string) {
-		if has&m == 0 || err != nil {
+		if has&m == 0 {
 			return
 		}
 		b = append(append(append(b, ',', '"'), name...), '"', ':')
-		b, _ = jsontext.AppendQuote(b, s) // its only error is invalid UTF-8, which it has replaced
+		b = plain.Quote(b, s)
 	}
 	num := func(m member, name string, n int) {
 		if has&m == 0 {
@@ -173,13 +175,6 @@ func (e *Event) Append(b []byte) ([]byte, error) {
 		}
 		b = append(append(append(b, ',', '"'), name...), '"', ':')
 		b = strconv.AppendInt(b, int64(n), 10)
-	}
-	val := func(m member, name string, v any) {
-		if has&m == 0 || err != nil {
-			return
-		}
-		b = append(append(append(b, ',', '"'), name...), '"', ':')
-		b, err = appendJSON(b, v)
 	}
 	str(mItemID, "item_id", e.ItemID)
 	num(mOutput, "output_index", e.OutputIndex)
@@ -191,22 +186,25 @@ func (e *Event) Append(b []byte) ([]byte, error) {
 	str(mRefusal, "refusal", e.Refusal)
 	str(mArguments, "arguments", e.Arguments)
 	str(mInput, "input", e.Input)
-	if has&mLogprobs != 0 && len(e.Logprobs) == 0 {
-		b = append(b, `,"logprobs":[]`...)
-	} else {
-		val(mLogprobs, "logprobs", e.Logprobs)
+	if has&mLogprobs != 0 {
+		b = append(b, `,"logprobs":`...)
+		if len(e.Logprobs) == 0 {
+			b = append(b, "[]"...)
+		} else {
+			b, err = appendJSON(b, e.Logprobs)
+		}
 	}
-	if has&mItem != 0 {
-		val(mItem, "item", e.Item)
+	if has&mItem != 0 && err == nil {
+		b, err = e.Item.Append(append(b, `,"item":`...))
 	}
-	if has&mPart != 0 {
-		val(mPart, "part", e.Part)
+	if has&mPart != 0 && err == nil {
+		b, err = e.Part.Append(append(b, `,"part":`...))
 	}
-	if has&mAnnotation != 0 {
-		val(mAnnotation, "annotation", e.Annotation)
+	if has&mAnnotation != 0 && err == nil {
+		b, err = appendJSON(append(b, `,"annotation":`...), e.Annotation)
 	}
-	if has&mResponse != 0 {
-		val(mResponse, "response", e.Response)
+	if has&mResponse != 0 && err == nil {
+		b, err = e.Response.Append(append(b, `,"response":`...))
 	}
 	return append(b, '}'), err
 }

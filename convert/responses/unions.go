@@ -6,6 +6,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/labiium/chat2response/convert/internal/plain"
 	"github.com/labiium/chat2response/convert/internal/union"
 )
 
@@ -23,7 +24,9 @@ func (in *Input) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 			*in = Input{{Type: "message", Role: "user", Content: Text(s)}}
 		}
 		return nil
-	case '[', 'n', 0: // 0: a syntax error, which reading reports better
+	case '[':
+		return plain.List(dec, (*[]Item)(in))
+	case 'n', 0: // 0: a syntax error, which reading reports better
 		return json.UnmarshalDecode(dec, (*[]Item)(in))
 	default:
 		return fmt.Errorf("expected a string or an array of input items, but got %s instead", union.Kind(k))

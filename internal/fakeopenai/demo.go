@@ -1,6 +1,7 @@
 package fakeopenai
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode"
@@ -18,6 +19,9 @@ func playDemo(a *ask, _ *mint) (answer, *apiError) {
 	}
 	if a.format.kind == "json_schema" || a.format.kind == "json_object" {
 		return playJSON(a, nil)
+	}
+	if calls := demoCalls(a, a.lastUser()); len(calls) > 0 {
+		return answer{items: append([]item{thinking("The question says which tools to call, and how.")}, calls...)}, nil
 	}
 	if o, ok := demoTool(a, question); ok {
 		return answer{items: []item{
@@ -50,6 +54,32 @@ func demoAnswer(a *ask, question string) string {
 	}
 	return fmt.Sprintf("You asked: “%s” That is a fine question.%s I am only the demo model of chat2response, "+
 		"so I know no answer, but every word of this one was streamed to you through the gateway.", question, seen)
+}
+
+// demoCalls are calls that the question spells out: the name of a tool that was offered, and behind it a JSON object with
+// its arguments.
+func demoCalls(a *ask, question string) (items []item) {
+	list := callable(a, isFunction)
+	for rest := question; ; {
+		at, found := len(rest), offer{}
+		for _, o := range list {
+			if i := strings.Index(rest, o.name); i >= 0 && (i < at || i == at && len(o.name) > len(found.name)) {
+				at, found = i, o
+			}
+		}
+		if found.name == "" {
+			return items
+		}
+		rest = rest[at+len(found.name):]
+		dec := json.NewDecoder(strings.NewReader(rest))
+		var args map[string]any
+		if !strings.HasPrefix(strings.TrimSpace(rest), "{") || dec.Decode(&args) != nil {
+			continue
+		}
+		text := strings.TrimSpace(rest[:dec.InputOffset()])
+		items = append(items, item{kind: functionItem, name: found.name, namespace: found.namespace, pieces: chop(text, 16)})
+		rest = rest[dec.InputOffset():]
+	}
 }
 
 // demoTool is the tool that the question is about: the one that is forced, or whose name or description shares a

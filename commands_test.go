@@ -1,0 +1,90 @@
+package chat2response
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/labiium/chat2response/internal/fakeopenai"
+)
+
+func TestConvertCommand(t *testing.T) {
+	run := func(stdin string, args ...string) (out, said string, err error) {
+		p := command(t, nil, append([]string{"convert"}, args...)...)
+		p.Stdin = strings.NewReader(stdin)
+		err = p.Run()
+		return p.out.String(), p.stderr(), err
+	}
+	chat := `{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":50,"seed":7}`
+	out, said, err := run(chat, "--compact")
+	if want := `{"model":"m","input":[{"type":"message","role":"user","content":"hi"}],"max_output_tokens":50,"store":false}` + "\n"; err != nil || out != want {
+		t.Errorf("%v: got %s want %s", err, out, want)
+	}
+	if said != "seed: dropped\n" {
+		t.Errorf("standard error has %q", said)
+	}
+	// There and back.
+	back, _, err := run(out, "-", "--model", "n")
+	if err != nil || !strings.Contains(back, "\"messages\": [\n") || !strings.Contains(back, `"model": "n"`) || !strings.Contains(back, `"max_tokens": 50`) {
+		t.Errorf("%v: %s", err, back)
+	}
+	file := filepath.Join(t.TempDir(), "request.json")
+	if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, err := run("", file, "--dialect=openai"); err != nil || !strings.Contains(out, `"max_completion_tokens": 50`) {
+		t.Errorf("%v: %s", err, out)
+	}
+	for want, args := range map[string][]string{
+		"seed":                     {"--strict"},
+		"must be one of":           {"--dialect=x"},
+		"no such file":             {file + "x"},
+		"accepts at most 1 arg(s)": {file, file},
+		"unknown flag: --dialekt":  {"--dialekt"},
+	} {
+		if _, said, err := run(chat, args...); err == nil || !strings.Contains(said, want) {
+			t.Errorf("%v: %v, %s", args, err, said)
+		}
+	}
+	if _, said, err := run(`{"model":"m"}`); err == nil || !strings.Contains(said, "Missing required parameter: 'messages'") {
+		t.Errorf("%v: %s", err, said)
+	}
+}
+
+func TestDoctorCommand(t *testing.T) {
+	s := httptest.NewServer(fakeopenai.New(fakeopenai.Options{Dialect: "vllm", Scenario: "demo", APIKey: "sk-hide-me"}))
+	defer s.Close()
+	p := command(t, []string{"OPENAI_API_KEY=sk-hide-me"}, "doctor", s.URL)
+	if err := p.Run(); err != nil {
+		t.Fatal(err, p.stderr())
+	}
+	out := p.out.String()
+	for _, want := range []string{"dialect   vllm: ", "\t\tdialect vllm\n", "api_key {env.OPENAI_API_KEY}", "images "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in %s", want, out)
+		}
+	}
+	if strings.Contains(out+p.stderr(), "hide-me") || !strings.Contains(p.stderr(), "asking Responses: tools") {
+		t.Errorf("%s", p.stderr())
+	}
+	// The Caddyfile that it prints is one.
+	_, caddyfile, _ := strings.Cut(out, "Use it so:\n")
+	caddyfile, _, _ = strings.Cut(caddyfile, "or, without")
+	if _, _, err := tryAdapt(caddyfile); err != nil {
+		t.Errorf("%v\n%s", err, caddyfile)
+	}
+
+	broken := httptest.NewServer(http.NotFoundHandler())
+	defer broken.Close()
+	p = command(t, []string{"OPENAI_BASE_URL=" + broken.URL}, "doctor", "--quiet")
+	if err := p.Run(); err == nil || !strings.Contains(p.out.String(), "It cannot be used") || p.stderr() != "" {
+		t.Errorf("%v: %s %s", err, p.out.String(), p.stderr())
+	}
+	p = command(t, nil, "doctor")
+	if err := p.Run(); err == nil || !strings.Contains(p.stderr(), "write a URL such as") {
+		t.Errorf("%v: %s", err, p.stderr())
+	}
+}

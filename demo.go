@@ -1,0 +1,82 @@
+package chat2response
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/labiium/chat2response/convert"
+	"github.com/labiium/chat2response/internal/fakeopenai"
+)
+
+// demo runs a gateway in front of a demonstration model. It returns only if it could
+// not start.
+func demo(fs caddycmd.Flags) error {
+	caddy.TrapSignals()
+
+	model, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	go http.Serve(model, fakeopenai.New(fakeopenai.Options{
+		Dialect: "generic", APIs: []fakeopenai.API{fakeopenai.Chat}, Scenario: "demo", Delay: 30 * time.Millisecond,
+		Models: []string{"demo", "demo-mini"},
+	}))
+
+	listen := fs.String("listen")
+	cfg, err := demoConfig(listen, model.Addr().String())
+	if err != nil {
+		return err
+	}
+	if err := caddy.Run(cfg); err != nil {
+		return err
+	}
+	fmt.Fprint(os.Stderr, demoText(listen))
+	select {}
+}
+
+// demoConfig is the configuration of the demonstration: one site, one upstream.
+func demoConfig(listen, model string) (*caddy.Config, error) {
+	handler := Handler{Upstreams: []*Upstream{{
+		Mode: convert.Chat,
+		HandleRaw: caddyconfig.JSONModuleObject(reverseproxy.Handler{
+			Upstreams: reverseproxy.UpstreamPool{{Dial: model}},
+		}, "handler", "reverse_proxy", nil),
+	}}}
+	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(handler, "handler", "chat2response", nil)}}
+	app := caddyhttp.App{Servers: map[string]*caddyhttp.Server{"demo": {
+		Listen: []string{listen}, Routes: caddyhttp.RouteList{route},
+		AutoHTTPS: &caddyhttp.AutoHTTPSConfig{Disabled: true},
+	}}}
+	off := false
+	return &caddy.Config{
+		Admin:   &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &off}},
+		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "WARN"}}}},
+		AppsRaw: caddy.ModuleMap{"http": caddyconfig.JSON(app, nil)},
+	}, nil
+}
+
+// demoText says what to try.
+func demoText(listen string) string {
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		port = "8088"
+	}
+	url := "http://localhost:" + port
+	return fmt.Sprintf(`chat2response: a demonstration model is behind %[1]s. Try:
+
+curl -N %[1]s/v1/responses -H 'Content-Type: application/json' -d '{"model":"demo","input":"Hello!","stream":true}'
+curl -N %[1]s/v1/chat/completions -H 'Content-Type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello!"}],"stream":true}'
+curl -N %[1]s/proxy -H 'Content-Type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello!"}],"stream":true}'
+
+`, url)
+}
