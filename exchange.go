@@ -195,10 +195,11 @@ func (x *exchange) passThrough() error {
 }
 
 func (x *exchange) noSuchPath() error {
-	return &convert.Error{
-		Status: http.StatusNotFound, Type: "invalid_request_error",
-		Message: "There is nothing at '" + x.r.URL.Path + "': the upstream speaks Chat Completions, and this gateway keeps no responses.",
+	why := "the upstream speaks Chat Completions, which does not have it."
+	if !x.h.State.on() {
+		why = "the upstream speaks Chat Completions, and this gateway keeps no responses (state off)."
 	}
+	return &convert.Error{Status: http.StatusNotFound, Type: "invalid_request_error", Message: "There is nothing at '" + x.r.URL.Path + "': " + why}
 }
 
 // upstreamOf chooses the upstream for a body by its model, and tells the upstream's

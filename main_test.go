@@ -36,6 +36,9 @@ import (
 var storageDir = filepath.Join(os.TempDir(), "chat2response-test")
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(stateChild); config != "" {
+		runStateChild(config)
+	}
 	if len(os.Args) > 1 && os.Args[1] == "mcp-server" { // run again by the tests of MCP
 		serveStdio()
 		return

@@ -243,7 +243,7 @@ func TestWebSocket(t *testing.T) {
 func TestStoredResponses(t *testing.T) {
 	_, chat := fake(t, fakeopenai.Options{APIs: []fakeopenai.API{fakeopenai.Chat}})
 	_, resp := fake(t, fakeopenai.Options{APIs: []fakeopenai.API{fakeopenai.Responses}})
-	g := start(t, "chat2response "+chat+" {\n mode chat\n}")
+	g := start(t, "chat2response "+chat+" {\n mode chat\n state off\n}")
 	if a := g.get("/v1/responses/resp_1"); a.status != 404 || !strings.Contains(a.openAIError(t).Message, "keeps no responses") {
 		t.Errorf("%d %s", a.status, a.body)
 	}
@@ -252,7 +252,7 @@ func TestStoredResponses(t *testing.T) {
 	if a := g.get("/v1/responses/" + id); a.status != 200 || !strings.Contains(a.body, id) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	if a := g.post("/v1/responses/compact", responsesBody("fake-text", false)); a.status != 404 || !strings.Contains(a.body, "keeps no responses") {
+	if a := g.post("/v1/responses/compact", responsesBody("fake-text", false)); a.status != 404 || !strings.Contains(a.body, "speaks Chat Completions") {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 }

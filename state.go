@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -297,6 +299,23 @@ func (r *archive) fail() {
 	wg.Wait()
 }
 
+// bearer is what a client without a key of the gateway is known by: all that it
+// authenticates itself with.
+func bearer(header http.Header) string {
+	var tokens []string
+	for _, name := range []string{"Authorization", "X-Api-Key", "Api-Key"} {
+		for _, value := range header.Values(name) {
+			if scheme, rest, _ := strings.Cut(value, " "); strings.EqualFold(scheme, "Bearer") {
+				value = strings.TrimSpace(rest)
+			}
+			if value != "" && !slices.Contains(tokens, value) {
+				tokens = append(tokens, value)
+			}
+		}
+	}
+	return strings.Join(tokens, "\n")
+}
+
 // tenant is the part of the history that is the client's: that of its key, or of
 // whatever token it has sent. owner names it in this process.
 func (x *exchange) tenant(h *history.History) (tenant history.Tenant, owner string, err error) {
@@ -304,10 +323,7 @@ func (x *exchange) tenant(h *history.History) (tenant history.Tenant, owner stri
 		owner = x.key.Owner()
 		return h.Tenant(owner), "key " + owner, nil
 	}
-	token, err := credential(x.r.Header)
-	if err != nil {
-		return history.Tenant{}, "", err
-	}
+	token := bearer(x.r.Header)
 	tenant, err = h.Keyless(x.r.Context(), token)
 	return tenant, "token " + token, err
 }

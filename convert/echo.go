@@ -58,6 +58,7 @@ type echoedReasoning struct {
 // dialect d was asked. stored tells whether the response can be asked for later.
 func echo(req *responses.Request, d *Dialect, stored bool) jsontext.Value {
 	e := echoed{
+		Background:        stored && or(req.Background, false),
 		Conversation:      req.Conversation,
 		FrequencyPenalty:  or(req.FrequencyPenalty, 0),
 		Instructions:      nullable(req.Instructions),
