@@ -40,6 +40,10 @@ func TestMain(m *testing.M) {
 		serveStdio()
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "caddy-run" { // and by those of its end
+		runCaddy(os.Args[2])
+		return
+	}
 	caddy.RegisterModule(accessLogs{})
 	goleak.VerifyTestMain(m,
 		// certmagic's cache of certificates lives as long as the process: Caddy makes
