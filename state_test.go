@@ -18,6 +18,7 @@ import (
 	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/responses"
 
+	"github.com/labiium/chat2response/internal/fakeopenai"
 	"github.com/labiium/chat2response/store/storetest"
 )
 
@@ -684,5 +685,109 @@ func TestStateChatCompletions(t *testing.T) {
 	}
 	if list, err := c.Chat.Completions.List(ctx, openai.ChatCompletionListParams{}); err != nil || len(list.Data) != 1 {
 		t.Fatalf("%v, %v", list, err)
+	}
+}
+
+// An answer that cannot be stored is answered all the same, says that it is not
+// stored, and is counted.
+func TestStateNotKept(t *testing.T) {
+	g, _ := startState(t, "state memory {\n max_response 1KiB\n}\n}\nmetrics /metrics\nhandle /nothing {")
+	metric := func(name string) (value float64) {
+		for _, line := range strings.Split(g.get("/metrics").body, "\n") {
+			if v, ok := strings.CutPrefix(line, "caddy_chat2response_state_"+name+" "); ok {
+				fmt.Sscan(v, &value)
+			}
+		}
+		return value
+	}
+	errorsBefore, savedBefore := metric("write_errors_total"), metric("saved_total")
+	big := `{"model":"m","input":"` + strings.Repeat("x", 2000) + `","stream":%v}`
+	a := g.post("/v1/responses", fmt.Sprintf(big, false))
+	body := object(t, []byte(a.body))
+	if a.status != 200 || body["store"] != false || !strings.Contains(a.header.Get("X-Chat2Response-Warnings"), "store=not stored") {
+		t.Errorf("%d %v %s", a.status, a.header, a.body)
+	}
+	if missing := g.get("/v1/responses/" + body["id"].(string)); missing.status != 404 {
+		t.Errorf("%d %s", missing.status, missing.body)
+	}
+	events := g.post("/v1/responses", fmt.Sprintf(big, true)).events()
+	last := object(t, []byte(events[len(events)-2].data))
+	if last["type"] != "response.completed" || dig(last, "response", "store") != false {
+		t.Errorf("%v", last)
+	}
+	g.post("/v1/responses", `{"model":"m","input":"small"}`)
+	if errors, saved := metric("write_errors_total")-errorsBefore, metric("saved_total")-savedBefore; errors != 2 || saved != 1 {
+		t.Errorf("counted %v errors and %v saved", errors, saved)
+	}
+}
+
+// A store that does not answer stops what needs it, and nothing else.
+func TestStateStoreDown(t *testing.T) {
+	t.Cleanup(func() { time.Sleep(1200 * time.Millisecond) }) // go-redis looks once a second whether its pool is closed
+	server := storetest.StartRedis(t)
+	g, m := startState(t, "state redis "+server.URL())
+	first := object(t, []byte(g.post("/v1/responses", responsesBody("m", false)).body))
+	if first["store"] != true {
+		t.Fatalf("%v", first)
+	}
+	server.Kill()
+	for _, stream := range []bool{false, true} {
+		a := g.post("/v1/responses", responsesBody("m", stream))
+		if a.status != 200 || !strings.Contains(a.body, `"store":false`) || !strings.Contains(a.body, "answer 1 to Hello") {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	before := m.requests()
+	a := g.post("/v1/responses", fmt.Sprintf(`{"model":"m","input":"x","previous_response_id":%q}`, first["id"]))
+	if e := a.openAIError(t); a.status != 503 || e.code() != "state_unavailable" || a.header.Get("Retry-After") == "" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := g.get("/v1/responses/" + first["id"].(string)); a.status != 503 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if m.requests() != before {
+		t.Error("a turn without its chain reached the upstream")
+	}
+	if a := g.post("/v1/responses", `{"model":"m","input":"x","store":false}`); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// An upstream that speaks Responses and keeps nothing is remembered for.
+func TestStateLocal(t *testing.T) {
+	_, addr := fake(t, fakeopenai.Options{APIs: []fakeopenai.API{fakeopenai.Responses}})
+	g := start(t, "chat2response "+addr+" {\n mode responses\n state local\n}")
+	c, ctx := g.sdk("alice"), context.Background()
+	previous := ""
+	for i := 1; i <= 10; i++ {
+		p := responses.ResponseNewParams{Model: "fake-echo", Input: input(fmt.Sprintf("question %d", i))}
+		if previous != "" {
+			p.PreviousResponseID = openai.String(previous)
+		}
+		var resp *responses.Response
+		if i%2 == 0 {
+			stream := c.Responses.NewStreaming(ctx, p)
+			for stream.Next() {
+				if e := stream.Current(); e.Type == "response.completed" {
+					resp = &e.Response
+				}
+			}
+			if err := stream.Err(); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			var err error
+			if resp, err = c.Responses.New(ctx, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := object(t, []byte(resp.RawJSON())); got["store"] != true || resp.PreviousResponseID != previous {
+			t.Fatalf("turn %d: %s", i, resp.RawJSON())
+		}
+		previous = resp.ID
+	}
+	got, err := c.Responses.Get(ctx, previous, responses.ResponseGetParams{})
+	if err != nil || got.ID != previous {
+		t.Fatalf("%v, %v", got, err)
 	}
 }
