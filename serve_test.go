@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -636,4 +637,43 @@ func TestServeState(t *testing.T) {
 	if r := remembers(p); r.StatusCode != 400 || !strings.Contains(bodyOf(r), "previous_response_id") {
 		t.Errorf("it remembers: %d", r.StatusCode)
 	}
+}
+
+// The service manager is told when the gateway serves, and when it stops.
+func TestServiceManagerIsTold(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("sd_notify is Linux's")
+	}
+	_, env := demoUpstream(t)
+	// Not in t.TempDir: the name of a socket has 108 bytes at most.
+	dir, err := os.MkdirTemp("", "c2r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	p := serving(t, append(env, "NOTIFY_SOCKET="+socket.LocalAddr().String()), "--keys-backend=memory")
+	hears := func(want string) {
+		t.Helper()
+		socket.SetReadDeadline(time.Now().Add(30 * time.Second))
+		buffer := make([]byte, 4096)
+		for {
+			n, err := socket.Read(buffer)
+			if err != nil {
+				t.Fatalf("no %s: %v", want, err)
+			}
+			if strings.Contains(string(buffer[:n]), want) {
+				return
+			}
+		}
+	}
+	hears("READY=1")
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	hears("STOPPING=1")
 }
