@@ -174,7 +174,27 @@ func TestStateTenants(t *testing.T) {
 	if os.Getenv("CHAT2RESPONSE_LONG") != "" {
 		operations = 100_000
 	}
-	g, _ := startState(t, "")
+	t.Run("chat", func(t *testing.T) {
+		g, _ := startState(t, "")
+		testTenants(t, g, operations)
+	})
+	t.Run("sealed", func(t *testing.T) {
+		g, _ := startSealed(t)
+		testTenants(t, g, operations/4)
+	})
+}
+
+// startSealed is a gateway whose upstream speaks Responses and is one client's for
+// all: another gateway, with a state of its own.
+func startSealed(t *testing.T) (*gateway, *model) {
+	m := &model{}
+	addr, other := upstream(t, m.ServeHTTP), freeAddr(t)
+	_, port, _ := strings.Cut(other, ":")
+	return start(t, "chat2response "+other+" {\n mode responses\n state upstream\n api_key sk-shared\n allow_anonymous\n}\n}\nhttp://:"+port+" {\n bind 127.0.0.1\n"+
+		"chat2response "+addr+" {\n mode chat\n state memory {\n store {\n name other\n }\n }\n}"), m
+}
+
+func testTenants(t *testing.T, g *gateway, operations int) {
 	c := keptAlive(t)
 	w := &tenantWorld{ids: map[string]map[string][]string{"response": {}, "conversation": {}, "item": {}}, dead: map[string]bool{}}
 	ask := func(r [3]string, id, token string) (int, string) {
