@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -335,7 +336,8 @@ http://:`+port+` {
 	var last [4]turn
 	for range kills {
 		child := run()
-		time.AfterFunc(time.Duration(50+rand.IntN(300))*time.Millisecond, func() { child.Process.Kill() })
+		var left atomic.Int64 // turns until the kill
+		left.Store(int64(5 + rand.IntN(60)))
 		var wg sync.WaitGroup
 		for i := range last {
 			wg.Go(func() {
@@ -351,6 +353,9 @@ http://:`+port+` {
 					err = readEvents(resp.Body, func(e event) {
 						if e.name == "response.completed" {
 							last[i] = turn{dig(object(t, []byte(e.data)), "response", "id").(string), last[i].turns + 1}
+							if left.Add(-1) == 0 {
+								time.AfterFunc(rand.N(5*time.Millisecond), func() { child.Process.Kill() })
+							}
 						}
 					})
 					resp.Body.Close()
@@ -384,9 +389,5 @@ http://:`+port+` {
 			t.Errorf("after %d turns:\n%s", l.turns, got)
 		}
 	}
-	if total := last[0].turns + last[1].turns + last[2].turns + last[3].turns; total == 0 {
-		t.Error("no turn was made")
-	} else {
-		t.Logf("%d acknowledged turns, none lost", total)
-	}
+	t.Logf("%d acknowledged turns, none lost", last[0].turns+last[1].turns+last[2].turns+last[3].turns)
 }
