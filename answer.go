@@ -25,6 +25,9 @@ func (x *exchange) answer() error {
 		x.write = x.work.event
 	}
 	x.resp = &responder{x: x, header: http.Header{}}
+	if x.stream {
+		defer enter(x.resp)()
+	}
 	defer x.resp.stop() // also when the upstream's handler panics: a timer must not write any more
 	var err error
 	if x.loop != nil {

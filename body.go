@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
@@ -15,9 +16,58 @@ import (
 	"github.com/labiium/chat2response/convert"
 )
 
+// bodies are the bytes of all request bodies that are being read, or wait for their
+// upstream's answer.
+var bodies atomic.Int64
+
+// reservation is what one request has of them.
+type reservation struct {
+	size int64
+	most int64 // of all together
+}
+
+// grow takes memory of so many bytes in all. A request that is alone may have as
+// much as it wants.
+func (v *reservation) grow(size int64) error {
+	more := size - v.size
+	if all := bodies.Add(more); all > v.most && all != size {
+		bodies.Add(-more)
+		return errBusy
+	}
+	v.size = size
+	return nil
+}
+
+// free gives it back; what is given back already is not given twice.
+func (v *reservation) free() {
+	if v != nil {
+		bodies.Add(-v.size)
+		v.size = 0
+	}
+}
+
+var errBusy = &convert.Error{
+	Status: http.StatusServiceUnavailable, Type: "server_error", Code: "overloaded",
+	Message: "The gateway has too many large requests at once (max_bodies). Try again in a second.",
+}
+
+// readBody reads the client's request body. It counts among the bodies until the
+// upstream begins to answer, or the exchange ends.
+func (x *exchange) readBody() ([]byte, error) {
+	x.reserved = &reservation{most: x.h.MaxBodies}
+	x.leaves = append(x.leaves, x.reserved.free)
+	body, err := readBody(x.r, x.h.MaxBody, x.reserved.grow)
+	if errors.Is(err, errBusy) {
+		x.outcome = "overloaded"
+		x.w.Header().Set("Retry-After", "1")
+	}
+	return body, err
+}
+
 // readBody reads the client's request body, decompressed. max is its limit in
-// bytes after decompression.
-func readBody(r *http.Request, max int64) ([]byte, error) {
+// bytes after decompression. grow is told how much memory it takes in all, and may
+// refuse.
+func readBody(r *http.Request, max int64, grow func(int64) error) ([]byte, error) {
 	if err := checkMediaType(r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
@@ -49,11 +99,13 @@ func readBody(r *http.Request, max int64) ([]byte, error) {
 			Message: fmt.Sprintf("Unsupported Content-Encoding %q. Send gzip, zstd, br, or no encoding.", encoding),
 		}
 	}
-	body, err := readAll(in, r.ContentLength, max)
+	body, err := readAll(in, r.ContentLength, max, grow)
 	var over *http.MaxBytesError
 	switch {
 	case err == nil:
 		return body, nil
+	case errors.Is(err, errBusy):
+		return nil, err
 	case errors.As(err, &over): // Caddy's request_body directive
 		return nil, tooLarge(over.Limit)
 	case in != io.Reader(r.Body) && r.Context().Err() == nil && !errors.Is(err, errTooLarge):
@@ -75,10 +127,13 @@ const firstRead = 1 << 20
 // readAll reads at most max bytes. length is the announced one, or -1. What is
 // announced need not come: behind the first mebibyte there is room for no more than
 // sixteen times of what has come.
-func readAll(in io.Reader, length, max int64) ([]byte, error) {
+func readAll(in io.Reader, length, max int64, grow func(int64) error) ([]byte, error) {
 	size := int64(8 << 10)
 	if length > 0 {
 		size = min(length+1, firstRead)
+	}
+	if err := grow(size); err != nil {
+		return nil, err
 	}
 	body := make([]byte, 0, size)
 	for {
@@ -87,7 +142,11 @@ func readAll(in io.Reader, length, max int64) ([]byte, error) {
 			if length > have {
 				size = min(length+1, 16*have)
 			}
-			body = append(make([]byte, 0, min(size, max+1)), body...)
+			size = min(size, max+1)
+			if err := grow(size); err != nil {
+				return nil, err
+			}
+			body = append(make([]byte, 0, size), body...)
 		}
 		n, err := in.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]

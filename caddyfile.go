@@ -54,6 +54,7 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //
 //	    strict
 //	    max_body         <size>
+//	    max_bodies       <size>
 //	    reasoning_events summary|text|off
 //	    hosted_tools     refuse|drop
 //	    seal_key         <secret>
@@ -174,7 +175,7 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 		return true, h.unmarshalState(d)
 	case "mcp":
 		return true, h.unmarshalMCP(d)
-	case "max_body", "reasoning_events", "hosted_tools", "seal_key", "keep_alive":
+	case "max_body", "max_bodies", "reasoning_events", "hosted_tools", "seal_key", "keep_alive":
 		if !d.AllArgs(&arg) {
 			return true, d.ArgErr()
 		}
@@ -182,12 +183,16 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 		return false, nil
 	}
 	switch name {
-	case "max_body":
+	case "max_body", "max_bodies":
 		size, err := humanize.ParseBytes(arg)
 		if err != nil || size == 0 || size > 1<<40 {
-			return true, d.Errf("max_body is %q, and must be a size such as 32MiB", arg)
+			return true, d.Errf("%s is %q, and must be a size such as 32MiB", name, arg)
 		}
-		h.MaxBody = int64(size)
+		if name == "max_body" {
+			h.MaxBody = int64(size)
+		} else {
+			h.MaxBodies = int64(size)
+		}
 	case "reasoning_events":
 		h.ReasoningEvents = arg
 		return true, oneOf(d, name, arg, "summary", "text", "off")

@@ -51,7 +51,7 @@ func setUpCommand(cmd *cobra.Command) {
 		}
 		return serve(cmd, flags, args)
 	}
-	cmd.AddCommand(keysCommand(), doctorCommand(), convertCommand())
+	cmd.AddCommand(keysCommand(), doctorCommand(), convertCommand(), statusCommand())
 
 	// The commands below this one have the usual help.
 	usual := cmd.HelpFunc()
@@ -78,6 +78,7 @@ Usage:
   %[1]s [mcp.json] [--keys-backend <where>] [flags]
   %[1]s --demo [--listen <address>]    with a small model inside, to try it
   %[1]s keys ...                       make, list and end API keys of the running gateway
+  %[1]s status [url]                   ask a running gateway what it serves
   %[1]s doctor <url>                   find out what an upstream is, and how to configure it
   %[1]s convert [file]                 translate a request into the other API's form
 

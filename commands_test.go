@@ -88,3 +88,25 @@ func TestDoctorCommand(t *testing.T) {
 		t.Errorf("%v: %s", err, p.stderr())
 	}
 }
+
+func TestStatusCommand(t *testing.T) {
+	_, env := demoUpstream(t)
+	p := serving(t, env, "--keys-backend=memory")
+	status := command(t, nil, "status", p.url)
+	if err := status.Run(); err != nil || !strings.Contains(status.out.String(), `"mode": "chat"`) {
+		t.Errorf("%v: %s %s", err, status.out.String(), status.stderr())
+	}
+	// As the image's health is asked: by the variable that says where to listen.
+	_, port, _ := strings.Cut(strings.TrimPrefix(p.url, "http://"), ":")
+	health := command(t, []string{"BIND_ADDR=0.0.0.0:" + port, "HTTP_PROXY=http://127.0.0.1:1"}, "status", "--quiet")
+	if err := health.Run(); err != nil || health.out.String() != "" {
+		t.Errorf("%v: %s %s", err, health.out.String(), health.stderr())
+	}
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	for _, url := range []string{other.URL, "http://127.0.0.1:1"} {
+		if p := command(t, nil, "status", url); p.Run() == nil || p.stderr() == "" {
+			t.Errorf("%s is a gateway", url)
+		}
+	}
+}

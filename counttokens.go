@@ -21,7 +21,7 @@ func (x *exchange) isCount() bool {
 // for themselves.
 // https://platform.openai.com/docs/api-reference/responses/input-tokens
 func (x *exchange) countTokens() error {
-	body, err := readBody(x.r, x.h.MaxBody)
+	body, err := x.readBody()
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,8 @@ type exchange struct {
 	work    *work         // of a background response: what it is made for
 	leaves  []func()      // give back what admit has taken
 
+	reserved *reservation // of memory, for the body
+
 	loop *loop          // runs the gateway's tools; nil without any
 	sent []chat.Message // a Chat client's messages, as it has sent them
 	same bool           // the upstream speaks the client's API
@@ -175,7 +177,7 @@ func (x *exchange) passThrough() error {
 	// A body that names a model goes where the model is, under the name that it has
 	// there. Others, such as uploads, go to the first upstream.
 	if x.byModel() && !conversations && x.r.Method == http.MethodPost && x.r.Header.Get("Content-Type") != "" && checkMediaType(x.r.Header.Get("Content-Type")) == nil {
-		body, err := readBody(x.r, x.h.MaxBody)
+		body, err := x.readBody()
 		if err != nil {
 			return err
 		}
@@ -244,7 +246,7 @@ func (x *exchange) upstreamFor(model string) (*Upstream, string, error) {
 // read reads the request and chooses its upstream. The body is given back where it
 // is to go on as it came.
 func (x *exchange) read() (body []byte, alias string, err error) {
-	if body, err = readBody(x.r, x.h.MaxBody); err != nil {
+	if body, err = x.readBody(); err != nil {
 		return nil, "", err
 	}
 	in := x.route.in

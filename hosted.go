@@ -46,8 +46,13 @@ func (x *exchange) withTools() error {
 		return nil
 	}
 	x.sent = nil
+	if req.Background != nil && *req.Background && x.memory == nil {
+		return nil // the upstream makes it, by itself
+	}
 	if in := x.req.Chat(); in != nil {
-		if in.N != nil && *in.N > 1 {
+		// Several answers, sound, and functions in the form of 2023 cannot go through
+		// the loop.
+		if in.N != nil && *in.N > 1 || len(in.Functions) > 0 || !x.req.Translatable() {
 			return nil
 		}
 		x.sent = in.Messages

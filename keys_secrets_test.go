@@ -72,6 +72,7 @@ func TestKeysSecrets(t *testing.T) {
 			if err := caddy.Load(config, true); err != nil {
 				t.Fatal(err)
 			}
+			g.loads++
 			admin := []string{"Authorization", "Bearer " + adminToken}
 			made := object(t, []byte(g.post("/keys/generate", `{}`, admin...).body))
 			token, _ := made["token"].(string)

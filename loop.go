@@ -149,6 +149,9 @@ func (l *loop) settle(turn convert.SplicedTurn) (more bool, err error) {
 
 // finish ends the answer with the turn that there was.
 func (l *loop) finish(dropped []*convert.HostedCall) error {
+	if in := l.x.req.Chat(); in != nil {
+		in.Messages = l.x.sent // what is stored of it is what the client has sent
+	}
 	err := l.say(func() error {
 		for _, c := range dropped {
 			if err := l.splice.Drop(c); err != nil {

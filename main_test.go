@@ -46,6 +46,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
 		beCommand()
 	}
+	if len(os.Args) > 1 && os.Args[1] == "caddy-run" { // and by those of its end
+		runCaddy(os.Args[2])
+		return
+	}
 	caddy.RegisterModule(accessLogs{})
 	goleak.VerifyTestMain(m,
 		// certmagic's cache of certificates lives as long as the process: Caddy makes

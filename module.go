@@ -26,6 +26,7 @@ func init() {
 // Defaults of [Handler].
 const (
 	defaultMaxBody   = 32 << 20
+	defaultMaxBodies = 256 << 20
 	defaultKeepAlive = 15 * time.Second
 )
 
@@ -63,6 +64,12 @@ type Handler struct {
 	// The largest request body in bytes, after decompression. Larger ones are
 	// answered 413. Default: 33554432 (32 MiB).
 	MaxBody int64 `json:"max_body,omitempty"`
+
+	// How many bytes all request bodies that are read here, in this process, may have
+	// together, until their upstreams begin to answer. What would be more is answered
+	// 503. Bodies on the express lane are not kept and do not count. Translating a body
+	// takes three to four times its size. Default: 268435456 (256 MiB).
+	MaxBodies int64 `json:"max_bodies,omitempty"`
 
 	// How a Responses client sees the reasoning of a Chat upstream: `summary`
 	// (reasoning_summary_text events, which every client shows), `text`
@@ -122,6 +129,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.MaxBody == 0 {
 		h.MaxBody = defaultMaxBody
 	}
+	if h.MaxBodies == 0 {
+		h.MaxBodies = defaultMaxBodies
+	}
 	if h.KeepAlive == 0 {
 		h.KeepAlive = caddy.Duration(defaultKeepAlive)
 	}
@@ -177,6 +187,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 func (h *Handler) Validate() error {
 	if h.MaxBody < 0 {
 		return fmt.Errorf("max_body is %d, and must be positive", h.MaxBody)
+	}
+	if h.MaxBodies < 0 {
+		return fmt.Errorf("max_bodies is %d, and must be positive", h.MaxBodies)
 	}
 	switch convert.ReasoningForm(h.ReasoningEvents) {
 	case "", convert.ReasoningSummary, convert.ReasoningText, convert.ReasoningOff:

@@ -72,3 +72,40 @@ func readFile(t *testing.T, path string) string {
 	}
 	return string(b)
 }
+
+// What docs/troubleshooting.md quotes is what the program says. … stands for what
+// differs; a number in front is the status.
+func TestDocumentedMessages(t *testing.T) {
+	var source strings.Builder
+	for _, pattern := range []string{"*.go", "internal/dropin/*.go", "store/*.go", "keystore/*.go"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			if !strings.HasSuffix(file, "_test.go") {
+				source.WriteString(strings.ReplaceAll(readFile(t, file), `\"`, `"`))
+			}
+		}
+	}
+	quoted := 0
+	for _, line := range strings.Split(readFile(t, filepath.Join("docs", "troubleshooting.md")), "\n") {
+		message, ok := strings.CutPrefix(line, "> ")
+		if !ok || !strings.HasSuffix(message, ".") && !strings.Contains(message, "…") {
+			continue // a symptom in other words than the program's
+		}
+		if _, after, ok := strings.Cut(message, ", or: "); ok {
+			message = after
+		}
+		for _, part := range strings.Split(strings.TrimLeft(message, "0123456789 "), "…") {
+			part = strings.Trim(part, " ")
+			if len(part) < 12 {
+				continue
+			}
+			quoted++
+			if !strings.Contains(source.String(), part) {
+				t.Errorf("the program does not say %q", part)
+			}
+		}
+	}
+	if quoted < 12 {
+		t.Errorf("only %d messages were looked for", quoted)
+	}
+}

@@ -104,7 +104,7 @@ func (x *exchange) fail(e *convert.Error) {
 
 // logFailure logs what is an upstream's fault.
 func (x *exchange) logFailure(e *convert.Error) {
-	if e.Status < 500 {
+	if e.Status < 500 || e == errBusy {
 		return
 	}
 	fields := []zap.Field{

@@ -100,6 +100,7 @@ func (w *responder) WriteHeader(status int) {
 		return
 	}
 	w.status = status
+	w.x.reserved.free()
 	w.x.copyHeaders()
 	media, _, _ := mime.ParseMediaType(w.header.Get("Content-Type"))
 	if status >= 300 || media != "text/event-stream" {

@@ -347,7 +347,7 @@ func (x *exchange) passSealed(u *Upstream) error {
 	var body []byte
 	if x.r.Method == http.MethodPost && x.r.ContentLength != 0 {
 		var err error
-		if body, err = readBody(x.r, x.h.MaxBody); err != nil {
+		if body, err = x.readBody(); err != nil {
 			return err
 		}
 		if len(body) > 0 {

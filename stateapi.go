@@ -156,7 +156,7 @@ var storedOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontex
 
 // body reads the request's JSON into v; unknown members are errors.
 func (x *exchange) body(v any) error {
-	body, err := readBody(x.r, x.h.MaxBody)
+	body, err := x.readBody()
 	if err != nil {
 		return err
 	}

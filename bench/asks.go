@@ -85,9 +85,10 @@ func (a *ask) requestBody(in api, model string) []byte {
 	return append(b, '}')
 }
 
-// request is the whole HTTP request.
-func (a *ask) request(in api, addr string) []byte {
+// request is the whole HTTP request. more are further members of its body.
+func (a *ask) request(in api, addr, more string) []byte {
 	body := a.requestBody(in, clientModel)
+	body = append(append(body[:len(body)-1], more...), '}')
 	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAccept: */*\r\n"+
 		"Content-Type: application/json\r\nContent-Length: %d\r\nAuthorization: Bearer none\r\nX-Client-Request-Id: %s\r\n\r\n",
 		paths[in], addr, len(body), a.name)

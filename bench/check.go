@@ -42,7 +42,7 @@ func (b *bench) check(v *variant, a *ask) (expected, error) {
 		return expected{}, err
 	}
 	defer c.conn.Close()
-	if err := c.do(a.request(v.client, b.addr(v)), got); err != nil {
+	if err := c.do(a.request(v.client, b.addr(v), v.more()), got); err != nil {
 		return expected{}, err
 	}
 	if got.status != 200 {

@@ -32,7 +32,7 @@ func TestCheckUpstream(t *testing.T) {
 				got.keep = true
 				want := expected{}
 				for range 2 {
-					if err := c.do(a.request(of, "upstream"), got); err != nil {
+					if err := c.do(a.request(of, "upstream", ""), got); err != nil {
 						t.Fatal(err)
 					}
 					if err := checkAnswer(of, a, got); err != nil {

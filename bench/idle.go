@@ -90,7 +90,7 @@ type streams struct {
 func (s *streams) add(n int) error {
 	const openers = 8
 	a, v := s.m.s.ask, s.m.v
-	request := a.request(v.client, s.b.addr(v))
+	request := a.request(v.client, s.b.addr(v), v.more())
 	deadline := time.Now().Add(2 * requestTimeout)
 	var all sync.WaitGroup
 	for range openers {

@@ -56,7 +56,7 @@ const tooWrong = 3
 // cost most, do not come all at once.
 func (b *bench) load(v *variant, a *ask, connections int, duration time.Duration) (*slice, error) {
 	want := b.expect[row{v, a}]
-	request := a.request(v.client, b.addr(v))
+	request := a.request(v.client, b.addr(v), v.more())
 	workers := make([]*worker, connections)
 	for i := range workers {
 		w := &worker{addr: b.addr(v), request: request, want: want, answer: newAnswer()}

@@ -20,7 +20,7 @@ type target struct {
 
 var (
 	translated = []kind{translate}
-	rewritten  = []kind{translate, alias}
+	rewritten  = []kind{translate, alias, tools}
 	untouched  = []kind{express}
 )
 

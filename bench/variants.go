@@ -16,6 +16,7 @@ const (
 	again     kind = "again"     // another one: what differs is noise
 	translate kind = "translate" // chat2response between two APIs
 	alias     kind = "alias"     // chat2response within one, the model renamed
+	tools     kind = "tools"     // the same with MCP servers, for requests that want no tool
 	express   kind = "express"   // chat2response within one, nothing to do
 )
 
@@ -44,6 +45,7 @@ var variants = []*variant{
 	{"responses-to-chat", "Responses client, Chat upstream", translate, responses, chat, "chat2response %s {\n\tmode chat\n}"},
 	{"chat-alias", "Chat, with an alias", alias, chat, chat, strings.Replace(aliased, "MODE", "chat", 1)},
 	{"responses-alias", "Responses, with an alias", alias, responses, responses, strings.Replace(aliased, "MODE", "responses", 1)},
+	{"chat-tools", "Chat, MCP configured, no tool wanted", tools, chat, chat, "chat2response %s {\n\tmode chat\n\tmcp away http://127.0.0.1:9/mcp\n}"},
 	{"chat-express", "Chat, express lane", express, chat, chat, "chat2response %s {\n\tmode chat\n}"},
 	{"responses-express", "Responses, express lane", express, responses, responses, "chat2response %s"},
 }
@@ -65,6 +67,14 @@ func (v *variant) model() string {
 		return upstreamModel
 	}
 	return clientModel
+}
+
+// more are members of the requests beside those of the ask.
+func (v *variant) more() string {
+	if v.kind == tools {
+		return `,"tool_choice":"none"`
+	}
+	return ""
 }
 
 // caddyfile is the configuration of all gateways, each on a port of its own.

@@ -188,12 +188,16 @@ func paramOf(p jsontext.Pointer) string {
 const (
 	maxDepth  = 128
 	maxValues = 500_000
+	// A body may have so many values of any size, and one more for each so many bytes:
+	// of what programs send a value takes twice that and more.
+	fewValues     = 50_000
+	bytesPerValue = 16
 )
 
 // checkSize refuses bodies that nest too deep or have too many values. It does
 // not check the syntax.
 func checkSize(body []byte) error {
-	depth, values := 0, 0
+	depth, values, most := 0, 0, min(maxValues, fewValues+len(body)/bytesPerValue)
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
 		case '"':
@@ -210,8 +214,8 @@ func checkSize(body []byte) error {
 		case '}', ']':
 			depth--
 		case ',':
-			if values++; values > maxValues {
-				return invalid("invalid_json", "", "The JSON body has more than %d values, at byte %d. Send less.", maxValues, i)
+			if values++; values > most {
+				return invalid("invalid_json", "", "The JSON body has more than %d values, at byte %d. Send less.", most, i)
 			}
 		}
 	}

@@ -28,8 +28,9 @@ type Request struct {
 	// More is added to the request by [Request.To].
 	More More
 
-	chat *chat.Request // of a Chat client
-	size int           // bytes of its body
+	foreign bool          // a Chat client asks for what Responses has no word for
+	chat    *chat.Request // of a Chat client
+	size    int           // bytes of its body
 }
 
 // Read reads a client's request. Its errors are of type *[Error].
@@ -50,6 +51,7 @@ func Read(in API, body []byte) (*Request, error) {
 		// A Chat upstream may know what Responses has no word for; any other is told
 		// by Request.To.
 		r.Canonical = &responses.Request{Model: r.chat.Model, Stream: r.chat.Stream}
+		r.foreign = true
 	}
 	return r, nil
 }
@@ -135,6 +137,10 @@ func (r *Request) Messages() ([]jsontext.Value, error) {
 	}
 	return list, nil
 }
+
+// Translatable tells whether the request, and its answer, can be said in the other
+// API. [Request.To] says why not.
+func (r *Request) Translatable() bool { return !r.foreign }
 
 // Model is the client's name for the model.
 func (r *Request) Model() string { return r.Canonical.Model }

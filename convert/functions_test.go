@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/labiium/chat2response/convert/chat"
+	"github.com/labiium/chat2response/convert/responses"
 	"github.com/labiium/chat2response/sse"
 )
 
@@ -153,6 +154,30 @@ func TestEchoStrict(t *testing.T) {
 		}
 		if !strings.Contains(string(resp.Echo), want) {
 			t.Errorf("%s: %s", c.dialect, resp.Echo)
+		}
+	}
+}
+
+// TestMoreInConversation: an upstream that keeps the conversation itself is sent only
+// what it does not have.
+func TestMoreInConversation(t *testing.T) {
+	call := responses.Item{Type: "function_call", CallID: "call_1", Name: "f", Arguments: responses.String("{}")}
+	output := responses.Item{Type: "function_call_output", CallID: "call_1", Output: responses.String("done")}
+	for want, conversation := range map[string]string{
+		`"input":[{"type":"function_call_output","call_id":"call_1","output":"done"}]`:                        `,"conversation":"conv_1"`,
+		`"input":[{"type":"message","role":"user","content":"x"},{"type":"function_call","call_id":"call_1",`: ``,
+	} {
+		req, err := Read(Responses, []byte(`{"model":"m","input":"x"`+conversation+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.More = More{Tools: []responses.Tool{{Type: "function", Name: "f", Strict: new(bool)}}, Items: []responses.Item{call, output}, Choice: "auto"}
+		turn, err := req.To(Responses, Options{Dialect: Dialects["openai"]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(turn.Body), want) {
+			t.Errorf("no %s in\n%s", want, turn.Body)
 		}
 	}
 }

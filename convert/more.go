@@ -75,8 +75,17 @@ func later(c *responses.ToolChoice, word string) *responses.ToolChoice {
 
 // forResponses makes the added items such as a Responses upstream takes back. One
 // that does not store the response needs the reasoning with its content, and
-// refuses reasoning that it cannot read.
+// refuses reasoning that it cannot read. A conversation of the upstream's has
+// everything already but the outputs of the last calls.
 func (m *More) forResponses(req *responses.Request, d *Dialect) {
+	if len(m.Items) > 0 && req.Conversation != nil {
+		last := len(m.Items)
+		for last > 0 && m.Items[last-1].Type == "function_call_output" {
+			last--
+		}
+		req.Input = m.Items[last:]
+		return
+	}
 	if !m.used() || d.ReasoningItem != "encrypted" || or(req.Store, true) {
 		return
 	}

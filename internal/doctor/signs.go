@@ -107,10 +107,10 @@ var unusual = map[string]map[string]string{
 		"kv_transfer_params": "vllm", "prompt_logprobs": "vllm", "timings": "llama.cpp", "stats": "lmstudio", "x_groq": "groq",
 		"provider": "openrouter", "prompt_filter_results": "azure",
 	},
-	"choices":           {"matched_stop": "sglang", "stop_reason": "vllm", "content_filter_results": "azure", "native_finish_reason": "openrouter"},
-	"usage":             {"prompt_cache_hit_tokens": "deepseek", "num_sources_used": "xai"},
-	"message":           {"reasoning_details": "openrouter"},
-	"extra_content":     {"google": "gemini"},
+	"choices":       {"matched_stop": "sglang", "stop_reason": "vllm", "content_filter_results": "azure", "native_finish_reason": "openrouter"},
+	"usage":         {"prompt_cache_hit_tokens": "deepseek", "num_sources_used": "xai"},
+	"message":       {"reasoning_details": "openrouter"},
+	"extra_content": {"google": "gemini"},
 }
 
 var (
