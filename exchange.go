@@ -30,10 +30,11 @@ type exchange struct {
 	turn  *convert.Turn
 	model string // the client's name for it
 
-	key    *keystore.Key // the client's
-	memory *memory       // what is continued and kept, nil if nothing
-	work   *work         // of a background response: what it is made for
-	leaves []func()      // give back what admit has taken
+	key     *keystore.Key // the client's
+	sealing *sealing      // of the upstream's ids, nil if they go as they are
+	memory  *memory       // what is continued and kept, nil if nothing
+	work    *work         // of a background response: what it is made for
+	leaves  []func()      // give back what admit has taken
 
 	reserved *reservation // of memory, for the body
 
@@ -109,7 +110,7 @@ func (x *exchange) serve() error {
 // count as a failure of the upstream, and clients could switch upstreams off.
 func (x *exchange) express() bool {
 	length := x.r.ContentLength
-	return !x.byModel() && !x.mayUse() && !x.readsAlways(x.route.in) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
+	return !x.byModel() && !x.mayUse() && !x.readsAlways(x.route.in) && !(x.route.in == convert.Responses && x.h.State.seals(x.h.Upstreams[0])) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
 		checkMediaType(x.r.Header.Get("Content-Type")) == nil && length >= 0 && length <= x.h.MaxBody
 }
 
@@ -163,15 +164,19 @@ func (x *exchange) caddyError(err error) error {
 func (x *exchange) passThrough() error {
 	x.outcome = "passthrough"
 	u := x.h.choose("")
-	stored := strings.HasPrefix(x.route.path, "/responses/")
+	conversations := strings.HasPrefix(x.route.path+"/", "/conversations/")
+	stored := conversations || strings.HasPrefix(x.route.path, "/responses/")
 	if stored && u.Mode == convert.Chat {
 		if u = x.h.first(convert.Responses); u == nil {
 			return x.noSuchPath()
 		}
 	}
+	if stored && x.h.State.seals(u) {
+		return x.passSealed(u)
+	}
 	// A body that names a model goes where the model is, under the name that it has
 	// there. Others, such as uploads, go to the first upstream.
-	if x.byModel() && x.r.Method == http.MethodPost && x.r.Header.Get("Content-Type") != "" && checkMediaType(x.r.Header.Get("Content-Type")) == nil {
+	if x.byModel() && !conversations && x.r.Method == http.MethodPost && x.r.Header.Get("Content-Type") != "" && checkMediaType(x.r.Header.Get("Content-Type")) == nil {
 		body, err := x.readBody()
 		if err != nil {
 			return err
@@ -261,6 +266,11 @@ func (x *exchange) read() (body []byte, alias string, err error) {
 			return nil, "", err
 		}
 		x.same = x.up.Mode == in
+		if x.h.State.seals(x.up) {
+			if body, err = x.unseal(body); err != nil {
+				return nil, "", err
+			}
+		}
 		if x.same && !x.wantsTools(body) && !x.readsAlways(in) {
 			return body, alias, nil
 		}
@@ -271,6 +281,9 @@ func (x *exchange) read() (body []byte, alias string, err error) {
 	x.req.Out = out
 	if x.up == nil {
 		x.up, alias, err = x.upstreamFor(x.req.Model())
+	}
+	if err == nil && (out == convert.Responses || x.namesConversation()) && x.route.name != "convert" && x.h.State.seals(x.up) {
+		err = x.sealed(out == convert.Responses)
 	}
 	if !x.same {
 		body = nil

@@ -42,6 +42,9 @@ func (x *exchange) readsAlways(api convert.API) bool {
 
 // stateful tells whether a request whose bytes could go on as they are must not.
 func (x *exchange) stateful() bool {
+	if !x.h.State.local(x.up.Mode) && !x.namesConversation() {
+		return false
+	}
 	save, _ := x.keeps("")
 	return save || x.namesConversation() || x.req.In == convert.Responses && needsState(x.req.Canonical)
 }
@@ -64,6 +67,12 @@ func (x *exchange) recall() error {
 	}
 	if strings.HasPrefix(name, "conv_") && !s.local(x.up.Mode) {
 		c.Conversation = &responses.Conversation{ID: name} // the upstream's
+		if x.sealing != nil {
+			var ok bool
+			if c.Conversation.ID, ok = x.sealing.open(name); !ok {
+				return notFound("Conversation", name, conversationParam)
+			}
+		}
 		return nil
 	}
 	if !s.local(x.up.Mode) && name == "" {

@@ -34,9 +34,10 @@ type State struct {
 	// Remember nothing, and refuse requests that need it. Default: false.
 	Off bool `json:"off,omitempty"`
 
-	// Who keeps the responses and conversations of upstreams that speak Responses:
-	// `upstream`, which does it itself, or `local`, this gateway, for servers that
-	// know no previous_response_id. Default: `upstream`.
+	// Who keeps the responses and conversations of upstreams that speak Responses.
+	// `upstream`: the upstream, whose ids each client gets sealed, so that no other
+	// can use them. `local`: this gateway, for servers that know no
+	// previous_response_id. Default: the upstream, and its ids go as they are.
 	Responses string `json:"responses,omitempty"`
 
 	// Keep chat completions whose request says `store: true`, of Chat upstreams too.

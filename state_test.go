@@ -791,3 +791,88 @@ func TestStateLocal(t *testing.T) {
 		t.Fatalf("%v, %v", got, err)
 	}
 }
+
+// The ids of an upstream that keeps everyone's are sealed: they are one throughout,
+// the upstream is asked by its own, and no one else can use them.
+func TestStateSealed(t *testing.T) {
+	g, m := startSealed(t)
+	c, ctx := g.sdk("alice"), context.Background()
+	previous, item := "", ""
+	for i := 1; i <= 4; i++ {
+		p := responses.ResponseNewParams{Model: "m", Input: input(fmt.Sprintf("q%d", i))}
+		if previous != "" {
+			p.PreviousResponseID = openai.String(previous)
+		}
+		var resp *responses.Response
+		ids, items := map[string]bool{}, map[string]bool{}
+		stream := c.Responses.NewStreaming(ctx, p)
+		for stream.Next() {
+			e := stream.Current()
+			if e.Response.ID != "" {
+				ids[e.Response.ID] = true
+			}
+			if e.ItemID != "" {
+				items[e.ItemID] = true
+			}
+			if e.Type == "response.completed" {
+				resp = &e.Response
+			}
+		}
+		if err := stream.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if len(ids) != 1 || len(items) != 1 || !items[resp.Output[0].ID] || resp.PreviousResponseID != previous || resp.OutputText() != fmt.Sprintf("answer %d to q%d", i, i) {
+			t.Fatalf("turn %d: %v %v %s", i, ids, items, resp.RawJSON())
+		}
+		previous, item = resp.ID, resp.Output[0].ID
+		got, err := c.Responses.Get(ctx, previous, responses.ResponseGetParams{})
+		if err != nil || got.ID != previous || got.Output[0].ID != item {
+			t.Fatalf("turn %d: read again %v, %v", i, got, err)
+		}
+	}
+	if got, want := m.last(t), "user: q1\nassistant: answer 1 to q1\nuser: q2\nassistant: answer 2 to q2\nuser: q3\nassistant: answer 3 to q3\nuser: q4\n"; got != want {
+		t.Errorf("asked\n%s", got)
+	}
+	a := g.post("/v1/responses", `{"model":"m","input":[{"role":"user","content":"again"},{"type":"item_reference","id":"`+item+`"},{"role":"user","content":"now"}]}`, "Authorization", "Bearer alice")
+	if got, want := m.last(t), "user: again\nassistant: answer 4 to q4\nuser: now\n"; a.status != 200 || got != want {
+		t.Errorf("%d %s, asked\n%s", a.status, a.body, got)
+	}
+	items, err := c.Responses.InputItems.List(ctx, previous, responses.InputItemListParams{})
+	if err != nil || len(items.Data) != 1 {
+		t.Fatalf("%v, %v", items, err)
+	}
+	conv, err := c.Conversations.New(ctx, conversations.ConversationNewParams{Metadata: map[string]string{"id": "mine"}})
+	if err != nil || dig(conv.Metadata, "id") != "mine" {
+		t.Fatalf("%v, %v", conv, err)
+	}
+	for range 2 {
+		a = g.post("/v1/responses?conversation_id="+conv.ID, `{"model":"m","input":"hi"}`, "Authorization", "Bearer alice")
+		if a.status != 200 || dig(object(t, []byte(a.body)), "conversation", "id") != conv.ID {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	page, err := c.Conversations.Items.List(ctx, conv.ID, conversations.ItemListParams{Order: "asc", Limit: openai.Int(2)})
+	if err != nil || len(page.Data) != 2 || page.LastID != page.Data[1].ID {
+		t.Fatalf("%v, %v", page, err)
+	}
+	rest, err := c.Conversations.Items.List(ctx, conv.ID, conversations.ItemListParams{Order: "asc", After: openai.String(page.LastID)})
+	if err != nil || len(rest.Data) != 2 {
+		t.Fatalf("%v, %v", rest, err)
+	}
+	// No way around: neither a raw path, nor an id in another form, nor another client.
+	for _, path := range []string{"/v1/responses/resp_1", "/v1/responses//" + previous, "/v1/conversations/x/items/" + previous} {
+		if a := g.get(path, "Authorization", "Bearer alice"); a.status != 404 {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	if a := g.get("/v1/responses/"+previous, "Authorization", "Bearer bob"); a.status != 404 || a.openAIError(t).Message != "Response with id '"+previous+"' not found." {
+		t.Errorf("foreign: %d %s", a.status, a.body)
+	}
+	if err := c.Responses.Delete(ctx, previous); err != nil {
+		t.Fatal(err)
+	}
+	a = g.get("/v1/responses/"+previous, "Authorization", "Bearer alice")
+	if e := a.openAIError(t); a.status != 404 || e.Message != "Response with id '"+previous+"' not found." {
+		t.Errorf("deleted: %d %s", a.status, a.body)
+	}
+}
