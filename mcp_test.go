@@ -16,6 +16,8 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/labiium/chat2response/internal/fakeopenai"
 )
 
@@ -681,8 +683,12 @@ func TestMCPParallel(t *testing.T) {
 	calls = append(calls, call{"call_8", "kit_echo", `{"text":"last"}`})
 	s, addr := playing(t, turn{calls: calls}, turn{text: "Done."})
 	g := withKit(t, k, addr, "mode chat")
+	echoes := testutil.ToFloat64(mcpCalls.WithLabelValues("kit", "echo", "ok"))
 	if got := chatText(t, g.post("/v1/chat/completions", `{"model":"m",`+goOn+`}`), false); got.text != "Done." {
 		t.Fatalf("%+v", got)
+	}
+	if n := testutil.ToFloat64(mcpCalls.WithLabelValues("kit", "echo", "ok")) - echoes; n != 1 {
+		t.Errorf("%v calls were counted", n)
 	}
 	if k.most.Load() < 4 {
 		t.Errorf("%d calls ran at one time", k.most.Load())
