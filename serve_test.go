@@ -209,7 +209,10 @@ func TestServeManaged(t *testing.T) {
 	if r := p.do("POST", "/proxy", hello, "Authorization", "Bearer sk-theirs"); r.StatusCode != 401 {
 		t.Errorf("with the upstream's key: %d", r.StatusCode)
 	}
-	make := command(t, nil, "keys", "create", "--label", "x", "--address", admin)
+	if !strings.Contains(p.stderr(), "keys create --address "+admin) {
+		t.Error(p.stderr())
+	}
+	make := command(t, []string{"CHAT2RESPONSE_ADMIN_ADDR=" + admin}, "keys", "create", "--label", "x")
 	if err := make.Run(); err != nil {
 		t.Fatal(err, make.stderr())
 	}
