@@ -68,7 +68,7 @@ func (x *exchange) detach(o convert.Options) error {
 func (x *exchange) worker(job *history.Job) *exchange {
 	y := &exchange{
 		h: x.h, w: nobody{http.Header{}}, next: x.next, route: x.route, up: x.up, req: x.req, model: x.model,
-		key: x.key, leaves: x.leaves, loop: x.loop, sent: x.sent, same: x.same,
+		key: x.key, leaves: x.leaves, reserved: x.reserved, loop: x.loop, sent: x.sent, same: x.same,
 		work: &work{job: job, turn: x.memory.turn},
 	}
 	if y.loop != nil {
