@@ -876,3 +876,53 @@ func TestStateSealed(t *testing.T) {
 		t.Errorf("deleted: %d %s", a.status, a.body)
 	}
 }
+
+// With keys, what is stored is the key's tenant's: its rotation keeps it, another
+// key does not have it, and nobody without a key gets anything.
+func TestStateKeys(t *testing.T) {
+	m := &model{}
+	g := start(t, "chat2response "+upstream(t, m.ServeHTTP)+" {\n mode chat\n keys bbolt "+t.TempDir()+"/keys.db\n}")
+	key := func(path, body string) (id, token string) {
+		t.Helper()
+		a := g.post(path, body)
+		made := object(t, []byte(a.body))
+		id, _ = made["id"].(string)
+		if token, _ = made["token"].(string); token == "" {
+			t.Fatalf("%s: %d %s", path, a.status, a.body)
+		}
+		return id, "Bearer " + token
+	}
+	id, mine := key("/keys/generate", `{"ttl_seconds":3600}`)
+	_, theirs := key("/keys/generate", `{"ttl_seconds":3600}`)
+	a := g.post("/v1/responses?conversation_id=c", `{"model":"m","input":"one"}`, "Authorization", mine)
+	first := object(t, []byte(a.body))
+	if a.status != 200 || first["store"] != true {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	_, rotated := key("/keys/rotate", `{"id":"`+id+`"}`)
+	next := fmt.Sprintf(`{"model":"m","input":"two","previous_response_id":%q}`, first["id"])
+	if a := g.post("/v1/responses", next, "Authorization", rotated); a.status != 200 || m.last(t) != "user: one\nassistant: answer 1 to one\nuser: two\n" {
+		t.Errorf("rotated: %d %s", a.status, a.body)
+	}
+	if a := g.post("/v1/responses", next, "Authorization", theirs); a.status != 400 || a.openAIError(t).code() != "previous_response_not_found" {
+		t.Errorf("another key: %d %s", a.status, a.body)
+	}
+	if a := g.post("/convert?conversation_id=c", `{"model":"m","input":"two"}`, "Authorization", theirs); a.status != 200 || strings.Contains(a.body, "one") {
+		t.Errorf("another key: %d %s", a.status, a.body)
+	}
+	if a := g.post("/convert?conversation_id=c", `{"model":"m","input":"two"}`, "Authorization", rotated); a.status != 200 || !strings.Contains(a.body, "answer 1 to one") {
+		t.Errorf("converted: %d %s", a.status, a.body)
+	}
+	for _, r := range [][2]string{{"POST", "/convert?conversation_id=c"}, {"GET", "/v1/responses/" + first["id"].(string)}, {"DELETE", "/v1/conversations/conv_1"}} {
+		body := ""
+		if r[0] == "POST" {
+			body = responsesBody("m", false)
+		}
+		if a := g.do(r[0], r[1], body); a.status != 401 {
+			t.Errorf("%v without a key: %d %s", r, a.status, a.body)
+		}
+	}
+	if a := g.post("/convert", responsesBody("m", false)); a.status != 200 {
+		t.Errorf("what needs no state needs no key: %d %s", a.status, a.body)
+	}
+}
