@@ -926,3 +926,56 @@ func TestStateKeys(t *testing.T) {
 		t.Errorf("what needs no state needs no key: %d %s", a.status, a.body)
 	}
 }
+
+// Tokens are counted by the upstream, with the conversation that the request
+// continues; or estimated, which is said.
+func TestStateInputTokens(t *testing.T) {
+	m := &model{}
+	var asked []string
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/tokenize":
+			b, _ := io.ReadAll(r.Body)
+			asked = append(asked, string(b))
+			io.WriteString(w, `{"count":42,"tokens":[1,2,3]}`)
+		case "/apply-template":
+			b, _ := io.ReadAll(r.Body)
+			asked = append(asked, string(b))
+			io.WriteString(w, `{"prompt":"<s>all of it"}`)
+		default:
+			m.ServeHTTP(w, r)
+		}
+	}
+	for dialect, want := range map[string]float64{"vllm": 42, "llama.cpp": 3, "generic": 0} {
+		asked = nil
+		g := start(t, "chat2response "+upstream(t, handler)+" {\n mode chat\n dialect "+dialect+"\n}")
+		first := object(t, []byte(g.post("/v1/responses", responsesBody("m", false)).body))
+		count := func(body string) (float64, httpAnswer) {
+			t.Helper()
+			a := g.post("/v1/responses/input_tokens", body)
+			got := object(t, []byte(a.body))
+			n, _ := got["input_tokens"].(float64)
+			if a.status != 200 || got["object"] != "response.input_tokens" || n < 1 {
+				t.Fatalf("%s: %d %s", dialect, a.status, a.body)
+			}
+			return n, a
+		}
+		n, a := count(fmt.Sprintf(`{"model":"m","input":"more","previous_response_id":%q}`, first["id"]))
+		estimated := strings.Contains(a.header.Get("X-Chat2Response-Warnings"), "estimated")
+		if want == 0 {
+			less, _ := count(`{"model":"m","input":"more"}`)
+			if !estimated || less >= n || len(asked) > 0 {
+				t.Errorf("estimated %v and %v, said %v", less, n, estimated)
+			}
+		} else if n != want || estimated || !strings.Contains(asked[0], "answer 1 to Hello") || !strings.Contains(asked[0], "more") {
+			t.Errorf("%s: %v of %v, estimated %v", dialect, n, asked, estimated)
+		}
+		if dialect == "llama.cpp" && !strings.Contains(asked[1], "<s>all of it") {
+			t.Errorf("tokenized %v", asked)
+		}
+	}
+	g := start(t, "chat2response "+upstream(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 404) })+" {\n mode chat\n dialect vllm\n}")
+	if a := g.post("/v1/responses/input_tokens", responsesBody("m", false)); a.status != 200 || !strings.Contains(a.header.Get("X-Chat2Response-Warnings"), "estimated") {
+		t.Errorf("without a tokenizer: %d %s", a.status, a.body)
+	}
+}
