@@ -76,7 +76,7 @@ on an upstream of either.
 
 Usage:
   %[1]s [mcp.json] [--keys-backend <where>] [flags]
-  %[1]s --demo [--listen <address>]    with a small model inside, to try it
+  %[1]s --demo [mcp.json] [--listen <address>]    with a small model inside, to try it
   %[1]s keys ...                       make, list and end API keys of the running gateway
   %[1]s status [url]                   ask a running gateway what it serves
   %[1]s doctor <url>                   find out what an upstream is, and how to configure it

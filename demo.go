@@ -21,6 +21,9 @@ import (
 // demo runs a gateway in front of a demonstration model. It returns only if it could
 // not start.
 func demo(fs caddycmd.Flags) error {
+	if fs.NArg() > 1 {
+		return fmt.Errorf("--demo takes one mcp.json, not %d arguments", fs.NArg())
+	}
 	caddy.TrapSignals()
 
 	model, err := net.Listen("tcp", "127.0.0.1:0")
@@ -33,7 +36,7 @@ func demo(fs caddycmd.Flags) error {
 	}))
 
 	listen := fs.String("listen")
-	cfg, err := demoConfig(listen, model.Addr().String())
+	cfg, err := demoConfig(listen, model.Addr().String(), fs.Arg(0))
 	if err != nil {
 		return err
 	}
@@ -45,13 +48,17 @@ func demo(fs caddycmd.Flags) error {
 }
 
 // demoConfig is the configuration of the demonstration: one site, one upstream.
-func demoConfig(listen, model string) (*caddy.Config, error) {
+// mcp is the name of an mcp.json, or "".
+func demoConfig(listen, model, mcp string) (*caddy.Config, error) {
 	handler := Handler{Upstreams: []*Upstream{{
 		Mode: convert.Chat,
 		HandleRaw: caddyconfig.JSONModuleObject(reverseproxy.Handler{
 			Upstreams: reverseproxy.UpstreamPool{{Dial: model}},
 		}, "handler", "reverse_proxy", nil),
 	}}}
+	if mcp != "" {
+		handler.MCP = &MCP{Config: mcp}
+	}
 	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(handler, "handler", "chat2response", nil)}}
 	app := caddyhttp.App{Servers: map[string]*caddyhttp.Server{"demo": {
 		Listen: []string{listen}, Routes: caddyhttp.RouteList{route},

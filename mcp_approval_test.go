@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -183,6 +184,14 @@ func TestMCPStatus(t *testing.T) {
 	}
 	if dig(status, "mcp_servers", 1, "name") != "nowhere" || dig(status, "mcp_servers", 1, "error") != nil {
 		t.Errorf("%v", dig(status, "mcp_servers", 1))
+	}
+	w := httptest.NewRecorder()
+	if err := (adminAPI{}).mcp(w, httptest.NewRequest(http.MethodGet, "/chat2response/mcp", nil)); err != nil {
+		t.Fatal(err)
+	}
+	var all []map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &all); err != nil || len(all) != 2 || all[0]["protocol"] == nil || all[1]["error"] == nil {
+		t.Errorf("the operator is told %s, %v", w.Body, err)
 	}
 }
 

@@ -223,3 +223,14 @@ func TestMCPNode(t *testing.T) {
 		t.Errorf("the memory holds %q, %v", b, err)
 	}
 }
+
+// TestMCPDemo: the demonstration offers the tools of an mcp.json too.
+func TestMCPDemo(t *testing.T) {
+	config, err := demoConfig(":0", "localhost:1", "testdata/mcp.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(config.AppsRaw["http"]), `"mcp":{"config":"testdata/mcp.json"}`) {
+		t.Errorf("%s", config.AppsRaw["http"])
+	}
+}

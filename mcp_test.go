@@ -16,6 +16,8 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/labiium/chat2response/internal/fakeopenai"
 )
 
@@ -681,8 +683,12 @@ func TestMCPParallel(t *testing.T) {
 	calls = append(calls, call{"call_8", "kit_echo", `{"text":"last"}`})
 	s, addr := playing(t, turn{calls: calls}, turn{text: "Done."})
 	g := withKit(t, k, addr, "mode chat")
+	echoes := counted(t, mcpCalls.WithLabelValues("kit", "echo", "ok"))
 	if got := chatText(t, g.post("/v1/chat/completions", `{"model":"m",`+goOn+`}`), false); got.text != "Done." {
 		t.Fatalf("%+v", got)
+	}
+	if n := counted(t, mcpCalls.WithLabelValues("kit", "echo", "ok")) - echoes; n != 1 {
+		t.Errorf("%v calls were counted", n)
 	}
 	if k.most.Load() < 4 {
 		t.Errorf("%d calls ran at one time", k.most.Load())
@@ -693,6 +699,20 @@ func TestMCPParallel(t *testing.T) {
 			t.Errorf("output %d is for %v", i, id)
 		}
 	}
+}
+
+// counted is a counter's value.
+func counted(t *testing.T, c prometheus.Counter) float64 {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(c); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil || len(families) != 1 {
+		t.Fatal(len(families), err)
+	}
+	return families[0].GetMetric()[0].GetCounter().GetValue()
 }
 
 // TestMCPClientLeaves: its calls are cancelled, and the model is not asked again.

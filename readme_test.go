@@ -109,3 +109,46 @@ func TestDocumentedMessages(t *testing.T) {
 		t.Errorf("only %d messages were looked for", quoted)
 	}
 }
+
+var (
+	links    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	headings = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	code     = regexp.MustCompile("(?s)```.*?```")
+	noAnchor = regexp.MustCompile(`[^\p{L}\p{N}_\- ]`)
+)
+
+// Every link between the project's pages leads somewhere, and so does its anchor.
+func TestDocumentedLinks(t *testing.T) {
+	pages, _ := filepath.Glob("docs/*.md")
+	seen := 0
+	for _, page := range append(pages, "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md") {
+		for _, m := range links.FindAllStringSubmatch(readFile(t, page), -1) {
+			path, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(path, "://") {
+				continue
+			}
+			seen++
+			target := page
+			if path != "" {
+				target = filepath.Join(filepath.Dir(page), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s: %v", page, m[1], err)
+				continue
+			}
+			found := anchor == ""
+			if !found {
+				for _, h := range headings.FindAllStringSubmatch(code.ReplaceAllString(readFile(t, target), ""), -1) {
+					name := strings.ReplaceAll(noAnchor.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-")
+					found = found || name == anchor
+				}
+			}
+			if !found {
+				t.Errorf("%s: %s: there is no such heading", page, m[1])
+			}
+		}
+	}
+	if seen < 30 {
+		t.Errorf("only %d links", seen)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -273,24 +274,25 @@ func TestSettingsOfKeys(t *testing.T) {
 
 // A slow answer that goes on is never cut; one that does not begin is.
 func TestServeTimeouts(t *testing.T) {
+	t.Parallel()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v1/models" { // never begins
 			<-r.Context().Done()
 			return
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
-		for i := range 5 {
+		for i := range 8 {
 			fmt.Fprintf(w, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%d\"},\"finish_reason\":null}]}\n\n", i)
 			http.NewResponseController(w).Flush()
-			time.Sleep(400 * time.Millisecond)
+			time.Sleep(500 * time.Millisecond)
 		}
 		io.WriteString(w, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")
 	}))
 	defer s.Close()
-	p := serving(t, []string{"OPENAI_BASE_URL=" + s.URL + "/v1", "UPSTREAM_MODE=chat", "CHAT2RESPONSE_HTTP_TIMEOUT_SECONDS=1"}, "--keys-backend=memory")
+	p := serving(t, []string{"OPENAI_BASE_URL=" + s.URL + "/v1", "UPSTREAM_MODE=chat", "CHAT2RESPONSE_HTTP_TIMEOUT_SECONDS=3"}, "--keys-backend=memory")
 	r := p.do("POST", "/v1/responses", `{"model":"m","input":"x","stream":true}`)
-	if b := bodyOf(r); !strings.Contains(b, "event: response.completed") || !strings.Contains(b, `"text":"01234"`) {
-		t.Errorf("a stream of two seconds: %s", b)
+	if b := bodyOf(r); !strings.Contains(b, "event: response.completed") || !strings.Contains(b, `"text":"01234567"`) {
+		t.Errorf("a stream of four seconds: %s", b)
 	}
 	if r := p.do("GET", "/v1/models", ""); r.StatusCode != http.StatusGatewayTimeout {
 		t.Errorf("an answer that does not begin: %d", r.StatusCode)
@@ -299,9 +301,10 @@ func TestServeTimeouts(t *testing.T) {
 
 // An upstream that stands still in its answer is given up.
 func TestServeIdle(t *testing.T) {
+	t.Parallel()
 	stall := httptest.NewServer(fakeopenai.New(fakeopenai.Options{Dialect: "generic"}))
 	defer stall.Close()
-	p := serving(t, []string{"OPENAI_BASE_URL=" + stall.URL + "/v1", "UPSTREAM_MODE=chat"}, "--keys-backend=memory", "--http-timeout-seconds=1", "--idle-timeout-seconds=1")
+	p := serving(t, []string{"OPENAI_BASE_URL=" + stall.URL + "/v1", "UPSTREAM_MODE=chat"}, "--keys-backend=memory", "--http-timeout-seconds=3", "--idle-timeout-seconds=3")
 	r := p.do("POST", "/v1/responses", `{"model":"fake-stall","input":"x","stream":true}`)
 	if b := bodyOf(r); !strings.Contains(b, "event: response.failed") {
 		t.Errorf("got %s", b)
@@ -634,4 +637,43 @@ func TestServeState(t *testing.T) {
 	if r := remembers(p); r.StatusCode != 400 || !strings.Contains(bodyOf(r), "previous_response_id") {
 		t.Errorf("it remembers: %d", r.StatusCode)
 	}
+}
+
+// The service manager is told when the gateway serves, and when it stops.
+func TestServiceManagerIsTold(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("sd_notify is Linux's")
+	}
+	_, env := demoUpstream(t)
+	// Not in t.TempDir: the name of a socket has 108 bytes at most.
+	dir, err := os.MkdirTemp("", "c2r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	p := serving(t, append(env, "NOTIFY_SOCKET="+socket.LocalAddr().String()), "--keys-backend=memory")
+	hears := func(want string) {
+		t.Helper()
+		socket.SetReadDeadline(time.Now().Add(30 * time.Second))
+		buffer := make([]byte, 4096)
+		for {
+			n, err := socket.Read(buffer)
+			if err != nil {
+				t.Fatalf("no %s: %v", want, err)
+			}
+			if strings.Contains(string(buffer[:n]), want) {
+				return
+			}
+		}
+	}
+	hears("READY=1")
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	hears("STOPPING=1")
 }

@@ -189,9 +189,9 @@ const (
 	maxDepth  = 128
 	maxValues = 500_000
 	// A body may have so many values of any size, and one more for each so many bytes:
-	// of what programs send a value takes twice that and more.
+	// of what programs send a value takes five times that.
 	fewValues     = 50_000
-	bytesPerValue = 16
+	bytesPerValue = 8
 )
 
 // checkSize refuses bodies that nest too deep or have too many values. It does

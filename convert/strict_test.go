@@ -320,7 +320,7 @@ func TestBadInput(t *testing.T) {
 		{"bad UTF-8", convert.Chat, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}", "invalid_json", "messages[0].content", []string{"'messages[0].content'", "byte 51", "UTF-8"}},
 		{"half a surrogate pair", convert.Chat, `{"model":"m","messages":[{"role":"user","content":"\ud800"}]}`, "invalid_json", "messages[0].content", []string{"'messages[0].content'", "byte"}},
 		{"too deep", convert.Chat, `{"model":"m","messages":[],"x":` + deep + `}`, "invalid_json", "", []string{"128 levels", "byte", "Flatten"}},
-		{"too many values", convert.Responses, `{"model":"m","input":[` + strings.Repeat(`1,`, 600_000) + `1]}`, "invalid_json", "", []string{"125001 values", "byte", "Send less"}},
+		{"too many values", convert.Responses, `{"model":"m","input":[` + strings.Repeat(`1,`, 600_000) + `1]}`, "invalid_json", "", []string{"200003 values", "byte", "Send less"}},
 		{"wrong case", convert.Chat, `{"model":"m","Messages":[]}`, "unknown_parameter", "Messages", []string{"'Messages'", "did you mean 'messages'"}},
 		{"wrong case in a message", convert.Chat, chatMessages(`{"role":"user","Content":"x"}`), "unknown_parameter", "messages[0].Content", []string{"did you mean 'messages[0].content'"}},
 		{"wrong case in an item", convert.Responses, `{"model":"m","input":[{"role":"user","Content":"x"}]}`, "unknown_parameter", "input[0].Content", []string{"did you mean 'input[0].content'"}},

@@ -156,23 +156,23 @@ func (u *Usage) Append(b []byte) ([]byte, error) {
 
 // Append appends the response as JSON on one line, the common members without
 // reflection.
-func (r *Response) Append(b []byte) (_ []byte, err error) {
-	if r == nil || r.Output == nil || r.Echo != nil && r.Echo.Kind() != '{' {
-		return appendJSON(b, r)
+func (x *Response) Append(b []byte) (_ []byte, err error) {
+	if x == nil || x.Output == nil || x.Echo != nil && x.Echo.Kind() != '{' {
+		return appendJSON(b, x)
 	}
 	w := plain.Writer{B: b}
 	w.Open()
-	w.String("id", r.ID)
-	w.String("object", r.Object)
+	w.String("id", x.ID)
+	w.String("object", x.Object)
 	w.Name("created_at")
-	w.B = strconv.AppendInt(w.B, int64(r.CreatedAt), 10)
+	w.B = strconv.AppendInt(w.B, int64(x.CreatedAt), 10)
 	w.Name("completed_at")
-	if r.CompletedAt != nil {
-		w.B = strconv.AppendInt(w.B, int64(*r.CompletedAt), 10)
+	if x.CompletedAt != nil {
+		w.B = strconv.AppendInt(w.B, int64(*x.CompletedAt), 10)
 	} else {
 		w.B = append(w.B, "null"...)
 	}
-	w.String("status", r.Status)
+	w.String("status", x.Status)
 	any := func(name string, v any, none bool) {
 		w.Name(name)
 		if none {
@@ -181,22 +181,22 @@ func (r *Response) Append(b []byte) (_ []byte, err error) {
 			w.B, err = appendJSON(w.B, v)
 		}
 	}
-	any("error", r.Error, r.Error == nil)
-	any("incomplete_details", r.IncompleteDetails, r.IncompleteDetails == nil)
-	w.String("model", r.Model)
+	any("error", x.Error, x.Error == nil)
+	any("incomplete_details", x.IncompleteDetails, x.IncompleteDetails == nil)
+	w.String("model", x.Model)
 	w.Name("output")
 	if err == nil {
-		w.B, err = appendItems(w.B, r.Output)
+		w.B, err = appendItems(w.B, x.Output)
 	}
 	w.Name("usage")
 	if err == nil {
-		w.B, err = r.Usage.Append(w.B)
+		w.B, err = x.Usage.Append(w.B)
 	}
-	w.Some("service_tier", r.ServiceTier)
+	w.Some("service_tier", x.ServiceTier)
 	if err != nil {
 		return b, err
 	}
-	w.Members(r.Echo)
+	w.Members(x.Echo)
 	w.Close()
 	return w.B, nil
 }

@@ -288,7 +288,7 @@ func TestDotenv(t *testing.T) {
 }
 
 func TestPrintHidesSecrets(t *testing.T) {
-	v, err := Gather(nil, Place{Dir: t.TempDir(), Env: env("OPENAI_API_KEY=hide-me", "CHAT2RESPONSE_REDIS_URL=redis://u:hide-me@host:1/2?password=hide-me", "HTTP_PROXY=http://u:hide-me@proxy:1", "CHAT2RESPONSE_ADMIN_TOKEN=hide-me", "CORS_MAX_AGE=7")})
+	v, err := Gather(nil, Place{Dir: t.TempDir(), Env: env("OPENAI_API_KEY=hide-me", "CHAT2RESPONSE_STATE=rediss://u:hide-me@state:1/", "HTTPS_PROXY=u:hide-me@proxy:1", "CHAT2RESPONSE_REDIS_URL=redis://u:hide-me@host:1/2?password=hide-me", "HTTP_PROXY=http://u:hide-me@proxy:1", "CHAT2RESPONSE_ADMIN_TOKEN=hide-me", "CORS_MAX_AGE=7")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func TestPrintHidesSecrets(t *testing.T) {
 	if strings.Contains(b.String(), "hide-me") {
 		t.Error(b.String())
 	}
-	for _, want := range []string{"redis://host:1/2", "http://proxy:1", "CORS_MAX_AGE=7", "# environment", "# default", "# not set"} {
+	for _, want := range []string{"redis://host:1/2", "rediss://state:1/", "http://proxy:1", "CORS_MAX_AGE=7", "# environment", "# default", "# not set"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}

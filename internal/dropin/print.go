@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -44,9 +45,9 @@ func (v *Values) Print(w io.Writer) {
 		switch {
 		case text == "":
 			text, source = "", "not set"
-		case s.Secret && s.Value == "<url>":
+		case s.Secret && strings.Contains(text, "://"):
 			text = noPassword(text)
-		case s.Secret:
+		case s.Secret && s.Var != "CHAT2RESPONSE_STATE":
 			text = "(not shown)"
 		}
 		fmt.Fprintf(t, "%s=%s\t# %s\n", s.Var, text, source)
