@@ -191,7 +191,7 @@ func (x *exchange) tell(e *responses.Event) error {
 		x.outcome = outcomeOf(e.Response.Status)
 		if e.Type == responses.EventFailed {
 			x.failure = convert.FailedError(e.Response)
-			x.failure.Message = redact(x.failure.Message)
+			x.failure.Message = x.redact(x.failure.Message)
 			if e.Response.Error != nil {
 				e.Response.Error.Message = x.failure.Message
 			}

@@ -68,7 +68,7 @@ func (x *exchange) detach(o convert.Options) error {
 func (x *exchange) worker(job *history.Job) *exchange {
 	y := &exchange{
 		h: x.h, w: nobody{http.Header{}}, next: x.next, route: x.route, up: x.up, req: x.req, model: x.model,
-		key: x.key, leaves: x.leaves, loop: x.loop, sent: x.sent, same: x.same,
+		key: x.key, leaves: x.leaves, reserved: x.reserved, loop: x.loop, sent: x.sent, same: x.same,
 		work: &work{job: job, turn: x.memory.turn},
 	}
 	if y.loop != nil {
@@ -117,10 +117,21 @@ func (x *exchange) run(queued *responses.Response, o convert.Options) {
 	} else if x.failure != nil {
 		x.work.fail(queued, x.failure)
 	}
+	x.logWork(queued.ID)
 	if x.work.err != nil && !errors.Is(x.work.err, history.ErrLost) {
 		x.h.logger.Warn("a background response could not be stored", zap.Error(x.work.err), zap.String("model", x.model))
 		stateErrorsTotal.Inc()
 	}
+}
+
+// logWork logs how a background response has ended: the access log has only the
+// request that began it.
+func (x *exchange) logWork(id string) {
+	fields := []zap.Field{zap.String("response", id), zap.String("outcome", x.outcome), zap.String("model", x.model)}
+	if x.last != nil && x.last.Usage != nil {
+		fields = append(fields, zap.Int64("input_tokens", x.last.Usage.InputTokens), zap.Int64("output_tokens", x.last.Usage.OutputTokens))
+	}
+	x.h.logger.Info("background response ended", fields...)
 }
 
 // work is what a background response is made for: its job in the history.

@@ -16,9 +16,9 @@ func (x *exchange) isCount() bool {
 	return x.route.name == "passthrough" && x.r.Method == http.MethodPost && "/"+strings.Trim(x.route.path, "/") == "/responses/input_tokens" && x.h.first(convert.Chat) != nil
 }
 
-// countTokens answers POST /responses/input_tokens for models of a Chat upstream: an
-// estimate, as Chat Completions has no such request. Other models' upstreams count
-// for themselves.
+// countTokens answers POST /responses/input_tokens for models of a Chat upstream: by
+// the upstream's tokenizer, where its dialect has one and it answers; else it is an
+// estimate and says so. Upstreams that speak Responses count for themselves.
 // https://platform.openai.com/docs/api-reference/responses/input-tokens
 func (x *exchange) countTokens() error {
 	body, err := x.readBody()
@@ -54,12 +54,111 @@ func (x *exchange) countTokens() error {
 		return err
 	}
 	x.outcome = "counted"
-	x.turn.Report = append(x.turn.Report, convert.Loss{Param: "input", What: "tokens estimated"})
+	var tokens int64
+	counted := false
+	if count := tokenizers[x.up.Dialect]; count != nil {
+		tokens, counted = count(x)
+	}
+	if !counted {
+		tokens = estimate(x.turn.Body)
+		x.turn.Report = append(x.turn.Report, convert.Loss{Param: "input", What: "tokens estimated"})
+	}
 	x.warn()
 	return x.reply(struct {
 		Object      string `json:"object"`
 		InputTokens int64  `json:"input_tokens"`
-	}{"response.input_tokens", estimate(x.turn.Body)})
+	}{"response.input_tokens", tokens})
+}
+
+// tokenizers count the tokens of x.turn as servers of a dialect do. They tell
+// whether the server has.
+var tokenizers = map[string]func(x *exchange) (int64, bool){
+	// https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
+	"vllm": func(x *exchange) (int64, bool) {
+		var answer struct {
+			Count int64 `json:"count"`
+		}
+		ok := x.askRoot("/tokenize", promptOf(x.turn.Body), &answer)
+		return answer.Count, ok && answer.Count > 0
+	},
+	// https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
+	"llama.cpp": func(x *exchange) (int64, bool) {
+		var rendered struct {
+			Prompt string `json:"prompt"`
+		}
+		var answer struct {
+			Tokens []jsontext.Value `json:"tokens"`
+		}
+		if !x.askRoot("/apply-template", promptOf(x.turn.Body), &rendered) {
+			return 0, false
+		}
+		ok := x.askRoot("/tokenize", map[string]any{"content": rendered.Prompt, "add_special": true, "parse_special": true}, &answer)
+		return int64(len(answer.Tokens)), ok && len(answer.Tokens) > 0
+	},
+}
+
+// prompt is what of a Chat request the model reads.
+type prompt struct {
+	Model    string         `json:"model,omitzero"`
+	Messages jsontext.Value `json:"messages"`
+	Tools    jsontext.Value `json:"tools,omitzero"`
+	Kwargs   jsontext.Value `json:"chat_template_kwargs,omitzero"`
+}
+
+func promptOf(body []byte) any {
+	var p prompt
+	if json.Unmarshal(body, &p, storedOptions) != nil {
+		return nil // not reached: it was written here
+	}
+	return &p
+}
+
+// askRoot posts JSON to a path of the upstream's that is not below its API's /v1, and
+// tells whether it was answered.
+func (x *exchange) askRoot(path string, body, answer any) (ok bool) {
+	b, err := json.Marshal(body, storedOptions)
+	if err != nil {
+		return false
+	}
+	r := x.up.translated(x.r.Context(), x.r, path, b, false)
+	r.URL.Path = strings.TrimSuffix(x.up.base, "/v1") + path
+	defer func() {
+		if e := recover(); e != nil {
+			if e != http.ErrAbortHandler {
+				panic(e)
+			}
+			ok = false // reverse_proxy's way to say that the answer broke off
+		}
+	}()
+	w := &recorder{header: http.Header{}}
+	if err := x.up.serve(w, r, x.next); err != nil || w.status != http.StatusOK {
+		return false
+	}
+	return json.Unmarshal(w.body, answer, storedOptions) == nil
+}
+
+// recorder keeps an answer of the upstream's that the client does not get.
+type recorder struct {
+	header http.Header
+	status int
+	body   []byte
+}
+
+func (w *recorder) Header() http.Header { return w.header }
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 && status >= 200 {
+		w.status = status
+	}
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	if len(w.body)+len(b) > maxAnswer {
+		return 0, tooLargeAnswer
+	}
+	w.body = append(w.body, b...)
+	return len(b), nil
 }
 
 // Of an estimate: what a message costs beside its text, and a picture of middling

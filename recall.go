@@ -70,7 +70,7 @@ func (x *exchange) recall() error {
 		if x.sealing != nil {
 			var ok bool
 			if c.Conversation.ID, ok = x.sealing.open(name); !ok {
-				return notFound("Conversation", name, conversationParam)
+				return notFound("Conversation", name, "conversation") // as the upstream says of those that it has not
 			}
 		}
 		return nil

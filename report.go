@@ -94,7 +94,7 @@ func (x *exchange) fail(e *convert.Error) {
 		return
 	}
 	out := *e
-	out.Message = redact(out.Message)
+	out.Message = x.redact(out.Message)
 	if out.Status < 400 || out.Status > 599 {
 		out.Status = http.StatusBadGateway
 	}

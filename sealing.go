@@ -304,6 +304,18 @@ func (s *sealing) mask(text []byte) []byte {
 	return text
 }
 
+// redact removes from a message what its client must not see: secrets, and ids of the
+// upstream's that it has sealed.
+func (x *exchange) redact(message string) string {
+	if x.sealing != nil {
+		message = string(x.sealing.mask([]byte(message)))
+	}
+	return redact(message)
+}
+
+// noSuchItem is the id of nothing.
+const noSuchItem = "msg_000000000000000000000000000000000000000000000000"
+
 // sealedPaths are the words below /responses and /conversations that are no ids.
 var sealedPaths = []string{"input_tokens", "compact", "cancel", "input_items", "items"}
 
@@ -326,6 +338,11 @@ func (x *exchange) passSealed(u *Upstream) error {
 			continue
 		}
 		id, ok := x.sealing.open(part)
+		if !ok && i > 0 {
+			// Whether what it is asked of is still there, the upstream knows.
+			id, ok = noSuchItem, true
+			x.sealing.opened[id] = part
+		}
 		if !ok {
 			x.outcome = "not_found"
 			return notFound(what, part, "")

@@ -876,3 +876,106 @@ func TestStateSealed(t *testing.T) {
 		t.Errorf("deleted: %d %s", a.status, a.body)
 	}
 }
+
+// With keys, what is stored is the key's tenant's: its rotation keeps it, another
+// key does not have it, and nobody without a key gets anything.
+func TestStateKeys(t *testing.T) {
+	m := &model{}
+	g := start(t, "chat2response "+upstream(t, m.ServeHTTP)+" {\n mode chat\n keys bbolt "+t.TempDir()+"/keys.db\n}")
+	key := func(path, body string) (id, token string) {
+		t.Helper()
+		a := g.post(path, body)
+		made := object(t, []byte(a.body))
+		id, _ = made["id"].(string)
+		if token, _ = made["token"].(string); token == "" {
+			t.Fatalf("%s: %d %s", path, a.status, a.body)
+		}
+		return id, "Bearer " + token
+	}
+	id, mine := key("/keys/generate", `{"ttl_seconds":3600}`)
+	_, theirs := key("/keys/generate", `{"ttl_seconds":3600}`)
+	a := g.post("/v1/responses?conversation_id=c", `{"model":"m","input":"one"}`, "Authorization", mine)
+	first := object(t, []byte(a.body))
+	if a.status != 200 || first["store"] != true {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	_, rotated := key("/keys/rotate", `{"id":"`+id+`"}`)
+	next := fmt.Sprintf(`{"model":"m","input":"two","previous_response_id":%q}`, first["id"])
+	if a := g.post("/v1/responses", next, "Authorization", rotated); a.status != 200 || m.last(t) != "user: one\nassistant: answer 1 to one\nuser: two\n" {
+		t.Errorf("rotated: %d %s", a.status, a.body)
+	}
+	if a := g.post("/v1/responses", next, "Authorization", theirs); a.status != 400 || a.openAIError(t).code() != "previous_response_not_found" {
+		t.Errorf("another key: %d %s", a.status, a.body)
+	}
+	if a := g.post("/convert?conversation_id=c", `{"model":"m","input":"two"}`, "Authorization", theirs); a.status != 200 || strings.Contains(a.body, "one") {
+		t.Errorf("another key: %d %s", a.status, a.body)
+	}
+	if a := g.post("/convert?conversation_id=c", `{"model":"m","input":"two"}`, "Authorization", rotated); a.status != 200 || !strings.Contains(a.body, "answer 1 to one") {
+		t.Errorf("converted: %d %s", a.status, a.body)
+	}
+	for _, r := range [][2]string{{"POST", "/convert?conversation_id=c"}, {"GET", "/v1/responses/" + first["id"].(string)}, {"DELETE", "/v1/conversations/conv_1"}} {
+		body := ""
+		if r[0] == "POST" {
+			body = responsesBody("m", false)
+		}
+		if a := g.do(r[0], r[1], body); a.status != 401 {
+			t.Errorf("%v without a key: %d %s", r, a.status, a.body)
+		}
+	}
+	if a := g.post("/convert", responsesBody("m", false)); a.status != 200 {
+		t.Errorf("what needs no state needs no key: %d %s", a.status, a.body)
+	}
+}
+
+// Tokens are counted by the upstream, with the conversation that the request
+// continues; or estimated, which is said.
+func TestStateInputTokens(t *testing.T) {
+	m := &model{}
+	var asked []string
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/tokenize":
+			b, _ := io.ReadAll(r.Body)
+			asked = append(asked, string(b))
+			io.WriteString(w, `{"count":42,"tokens":[1,2,3]}`)
+		case "/apply-template":
+			b, _ := io.ReadAll(r.Body)
+			asked = append(asked, string(b))
+			io.WriteString(w, `{"prompt":"<s>all of it"}`)
+		default:
+			m.ServeHTTP(w, r)
+		}
+	}
+	for dialect, want := range map[string]float64{"vllm": 42, "llama.cpp": 3, "generic": 0} {
+		asked = nil
+		g := start(t, "chat2response "+upstream(t, handler)+" {\n mode chat\n dialect "+dialect+"\n}")
+		first := object(t, []byte(g.post("/v1/responses", responsesBody("m", false)).body))
+		count := func(body string) (float64, httpAnswer) {
+			t.Helper()
+			a := g.post("/v1/responses/input_tokens", body)
+			got := object(t, []byte(a.body))
+			n, _ := got["input_tokens"].(float64)
+			if a.status != 200 || got["object"] != "response.input_tokens" || n < 1 {
+				t.Fatalf("%s: %d %s", dialect, a.status, a.body)
+			}
+			return n, a
+		}
+		n, a := count(fmt.Sprintf(`{"model":"m","input":"more","previous_response_id":%q}`, first["id"]))
+		estimated := strings.Contains(a.header.Get("X-Chat2Response-Warnings"), "estimated")
+		if want == 0 {
+			less, _ := count(`{"model":"m","input":"more"}`)
+			if !estimated || less >= n || len(asked) > 0 {
+				t.Errorf("estimated %v and %v, said %v", less, n, estimated)
+			}
+		} else if n != want || estimated || !strings.Contains(asked[0], "answer 1 to Hello") || !strings.Contains(asked[0], "more") {
+			t.Errorf("%s: %v of %v, estimated %v", dialect, n, asked, estimated)
+		}
+		if dialect == "llama.cpp" && !strings.Contains(asked[1], "<s>all of it") {
+			t.Errorf("tokenized %v", asked)
+		}
+	}
+	g := start(t, "chat2response "+upstream(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", 404) })+" {\n mode chat\n dialect vllm\n}")
+	if a := g.post("/v1/responses/input_tokens", responsesBody("m", false)); a.status != 200 || !strings.Contains(a.header.Get("X-Chat2Response-Warnings"), "estimated") {
+		t.Errorf("without a tokenizer: %d %s", a.status, a.body)
+	}
+}

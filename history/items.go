@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/labiium/chat2response/convert/responses"
 )
@@ -95,7 +96,7 @@ func (t Tenant) point(ctx context.Context, p pointing) error {
 		if err != nil {
 			return err
 		}
-		err = t.swap(ctx, itemSpace, keys[i], nil, value, 0, p[keys[i]].Until)
+		err = t.swap(ctx, itemSpace, keys[i], nil, value, latest(), p[keys[i]].Until)
 		if errors.Is(err, ErrConflict) {
 			return nil
 		}
@@ -109,6 +110,10 @@ func (t Tenant) point(ctx context.Context, p pointing) error {
 	}
 	return err
 }
+
+// latest is the place of a pointer in the order of its space. Nobody lists them, but a store in memory puts what is
+// the latest at the end at once, and everything else in the middle of all that it has.
+func latest() int64 { return time.Now().UnixMicro() }
 
 // repoint adds places to pointers that exist.
 func (t Tenant) repoint(ctx context.Context, p pointing) error {
@@ -131,7 +136,7 @@ func (t Tenant) repoint(ctx context.Context, p pointing) error {
 			if err != nil {
 				return err
 			}
-			if err := t.swap(ctx, itemSpace, keys[i], raw, value, 0, next.Until); !errors.Is(err, ErrConflict) {
+			if err := t.swap(ctx, itemSpace, keys[i], raw, value, latest(), next.Until); !errors.Is(err, ErrConflict) {
 				return err
 			}
 		}
@@ -169,7 +174,7 @@ func (t Tenant) unpoint(ctx context.Context, items []responses.Item, from place)
 				return err
 			}
 		}
-		err = t.swap(ctx, itemSpace, keys[i], values[i], value, 0, p.Until)
+		err = t.swap(ctx, itemSpace, keys[i], values[i], value, latest(), p.Until)
 		if errors.Is(err, ErrConflict) {
 			return nil // changed at this moment; a place too many does no harm
 		}

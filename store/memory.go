@@ -227,7 +227,12 @@ func (m *memory) remove(space, id string) {
 	}
 	r := t.byID[id]
 	i := t.index(r.Position)
-	t.order = slices.Delete(t.order, i, i+1)
+	if i == 0 { // the oldest go first, and nothing need be moved for it
+		t.order[0] = nil
+		t.order = t.order[1:]
+	} else {
+		t.order = slices.Delete(t.order, i, i+1)
+	}
 	delete(t.byID, id)
 	m.used -= r.size()
 	if len(t.byID) == 0 {
