@@ -72,7 +72,7 @@ func TestKeysSecrets(t *testing.T) {
 			if err := caddy.Load(config, true); err != nil {
 				t.Fatal(err)
 			}
-			g.loads++
+			g.loads.Add(1)
 			admin := []string{"Authorization", "Bearer " + adminToken}
 			made := object(t, []byte(g.post("/keys/generate", `{}`, admin...).body))
 			token, _ := made["token"].(string)
@@ -137,7 +137,8 @@ func TestKeysTwoGateways(t *testing.T) {
 		return "chat2response " + addr + " {\nmode chat\napi_key " + provider + "\nkeys redis redis://" + redis + " {\npurge_after " + purge + "\n}\n}\n"
 	}
 	g := start(t, site(redis.Addr, "700h")+"}\nhttp://:"+port+" {\nbind 127.0.0.1\n"+site(proxy.Addr, "701h"))
-	g2 := &gateway{t: t, addr: second, url: "http://" + second, loads: 1}
+	g2 := &gateway{t: t, addr: second, url: "http://" + second}
+	g2.loads.Add(1)
 
 	use := func(g *gateway, token string) int {
 		return g.post("/v1/responses", askResponses, "Authorization", "Bearer "+token).status

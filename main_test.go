@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -70,7 +71,7 @@ type gateway struct {
 	addr string // host:port
 	url  string // of the site, without /v1
 
-	loads int // how many configurations it has had
+	loads atomic.Int64 // how many configurations it has had
 }
 
 // start runs Caddy with a site of the given directives, and stops it with the
@@ -124,7 +125,7 @@ http://:` + port + ` {
 	if err != nil {
 		return err
 	}
-	g.loads++
+	g.loads.Add(1)
 	return caddy.Load(config, true)
 }
 
@@ -137,7 +138,7 @@ func (g *gateway) roundTrip(r *http.Request) (resp *http.Response, err error) {
 			r.Body, _ = r.GetBody()
 		}
 		resp, err = client.Do(r)
-		if g.loads < 2 || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		if g.loads.Load() < 2 || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			break
 		}
 	}
