@@ -75,12 +75,12 @@ func writeHelp(w io.Writer, path string) {
 on an upstream of either.
 
 Usage:
-  %[1]s [mcp.json] [--keys-backend <where>] [flags]
-  %[1]s --demo [mcp.json] [--listen <address>]    with a small model inside, to try it
-  %[1]s keys ...                       make, list and end API keys of the running gateway
-  %[1]s status [url]                   ask a running gateway what it serves
-  %[1]s doctor <url>                   find out what an upstream is, and how to configure it
-  %[1]s convert [file]                 translate a request into the other API's form
+  %[1]s [mcp.json] [--keys-backend <where>] [flags]  serve, by flags and variables
+  %[1]s --demo [mcp.json] [--listen <address>]       serve a small model that is inside, to try it
+  %[1]s keys ...                                     make, list and end API keys of the running gateway
+  %[1]s status [url]                                 ask a running gateway what it serves
+  %[1]s doctor <url>                                 find out what an upstream is, and how to configure it
+  %[1]s convert [file]                               translate a request into the other API's form
 
 `, name)
 	if own {

@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 
+	"github.com/labiium/chat2response/internal/dropin"
 	"github.com/labiium/chat2response/keystore"
 )
 
@@ -32,7 +33,7 @@ Manages the API keys of the running gateway, over Caddy's admin socket.
 A new key's token is printed once, on standard output, and is kept nowhere.`,
 	}
 	flags := cmd.PersistentFlags()
-	flags.String("address", "", "The admin socket's address (default: the configuration's, else localhost:2019)")
+	flags.String("address", "", "The admin socket's address (default: the configuration's, CHAT2RESPONSE_ADMIN_ADDR, else localhost:2019)")
 	flags.StringP("config", "c", "", "The configuration file to read the admin address from")
 	flags.StringP("adapter", "a", "", "The configuration's format")
 	flags.String("store", "", "The key store, if the server has several")
@@ -50,10 +51,24 @@ type keysCall struct {
 	body   any
 }
 
+// address is where the server's admin socket is: what a flag says, a configuration
+// file, the variable of the server, or Caddy's default.
+func (c keysCall) address() (string, error) {
+	address, config := c.flags.String("address"), c.flags.String("config")
+	if address == "" && config == "" {
+		values, err := dropin.Gather(nil, place())
+		if err != nil {
+			return "", err
+		}
+		address = values.Admin()
+	}
+	return caddycmd.DetermineAdminAPIAddress(address, nil, config, c.flags.String("adapter"))
+}
+
 // do makes the call and decodes the reply into reply, or prints it where --json
 // says so; then printed is true.
 func (c keysCall) do(reply any) (printed bool, err error) {
-	address, err := caddycmd.DetermineAdminAPIAddress(c.flags.String("address"), nil, c.flags.String("config"), c.flags.String("adapter"))
+	address, err := c.address()
 	if err != nil {
 		return false, err
 	}

@@ -209,7 +209,10 @@ func TestServeManaged(t *testing.T) {
 	if r := p.do("POST", "/proxy", hello, "Authorization", "Bearer sk-theirs"); r.StatusCode != 401 {
 		t.Errorf("with the upstream's key: %d", r.StatusCode)
 	}
-	make := command(t, nil, "keys", "create", "--label", "x", "--address", admin)
+	if !strings.Contains(p.stderr(), "keys create --address "+admin) {
+		t.Error(p.stderr())
+	}
+	make := command(t, []string{"CHAT2RESPONSE_ADMIN_ADDR=" + admin}, "keys", "create", "--label", "x")
 	if err := make.Run(); err != nil {
 		t.Fatal(err, make.stderr())
 	}
@@ -262,13 +265,19 @@ func TestServeKeyFileAndDotenv(t *testing.T) {
 func TestSettingsOfKeys(t *testing.T) {
 	_, env := demoUpstream(t)
 	const token = "0123456789abcdef0123456789"
-	p := serving(t, append(env, "CHAT2RESPONSE_KEYS_DEFAULT_TTL_SECONDS=0", "CHAT2RESPONSE_KEYS_ALLOW_NO_EXPIRATION=1"), "--keys-backend=memory", "--admin-token="+token)
-	if r := p.do("POST", "/keys/generate", `{}`); r.StatusCode != 401 && r.StatusCode != 403 {
-		t.Errorf("without the admin token: %d", r.StatusCode)
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	r := p.do("POST", "/keys/generate", `{}`, "Authorization", "Bearer "+token)
-	if b := bodyOf(r); r.StatusCode != 200 || !strings.Contains(b, `"expires_at":null`) {
-		t.Errorf("%d %s", r.StatusCode, b)
+	for _, flag := range []string{"--admin-token=" + token, "--admin-token-file=" + file} {
+		p := serving(t, append(env, "CHAT2RESPONSE_KEYS_DEFAULT_TTL_SECONDS=0", "CHAT2RESPONSE_KEYS_ALLOW_NO_EXPIRATION=1"), "--keys-backend=memory", flag)
+		if r := p.do("POST", "/keys/generate", `{}`); r.StatusCode != 401 && r.StatusCode != 403 {
+			t.Errorf("%s: without the admin token: %d", flag, r.StatusCode)
+		}
+		r := p.do("POST", "/keys/generate", `{}`, "Authorization", "Bearer "+token)
+		if b := bodyOf(r); r.StatusCode != 200 || !strings.Contains(b, `"expires_at":null`) {
+			t.Errorf("%s: %d %s", flag, r.StatusCode, b)
+		}
 	}
 }
 
@@ -626,12 +635,18 @@ func TestServeState(t *testing.T) {
 	if !holds(p, "data/keys.db", "secret number") {
 		t.Error("it is not where the keys are")
 	}
-	p = serving(t, append(env, "CHAT2RESPONSE_STATE_KEY=0123456789abcdef"), "--state=bbolt:own.db")
-	if r := remembers(p); r.StatusCode != 200 {
-		t.Errorf("%d %s", r.StatusCode, bodyOf(r))
+	file := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(file, []byte("0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if holds(p, "own.db", "secret number") || !strings.Contains(p.stderr(), "state     bbolt own.db") {
-		t.Error("it is not encrypted, or not said: " + p.stderr())
+	for _, key := range []string{"CHAT2RESPONSE_STATE_KEY=0123456789abcdef", "CHAT2RESPONSE_STATE_KEY_FILE=" + file} {
+		p = serving(t, append(env, key), "--state=bbolt:own.db")
+		if r := remembers(p); r.StatusCode != 200 {
+			t.Errorf("%s: %d %s", key, r.StatusCode, bodyOf(r))
+		}
+		if holds(p, "own.db", "secret number") || !strings.Contains(p.stderr(), "state     bbolt own.db") {
+			t.Error(key + ": it is not encrypted, or not said: " + p.stderr())
+		}
 	}
 	p = serving(t, env, "--state=off")
 	if r := remembers(p); r.StatusCode != 400 || !strings.Contains(bodyOf(r), "previous_response_id") {

@@ -136,7 +136,7 @@ func (r *report) writeJSON(file string) error {
 }
 
 // letters are the parts of the comparison.
-var letters = map[kind]string{direct: "(a)", bare: "(b)", again: "(b)", translate: "(c)", alias: "(c)", tools: "(c)", express: "(c)"}
+var letters = map[kind]string{direct: "(a)", bare: "(b)", again: "(b)", translate: "(c)", remember: "(c)", alias: "(c)", tools: "(c)", express: "(c)"}
 
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "%s\n%d rounds, %.0f s. A figure is the median over the rounds; behind it, it is held against bare reverse_proxy (b)\n"+

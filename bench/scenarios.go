@@ -63,8 +63,8 @@ func (s *scenario) has(v *variant) bool {
 }
 
 var (
-	everything  = []kind{direct, bare, again, translate, alias, tools, express}
-	gateways    = []kind{bare, again, translate, alias, express}
+	everything  = []kind{direct, bare, again, translate, remember, alias, tools, express}
+	gateways    = []kind{bare, again, translate, remember, alias, express}
 	proxies     = []kind{bare, translate, alias, express}
 	translators = []kind{bare, translate}
 )

@@ -15,6 +15,7 @@ const (
 	bare      kind = "bare"      // Caddy's reverse_proxy
 	again     kind = "again"     // another one: what differs is noise
 	translate kind = "translate" // chat2response between two APIs
+	remember  kind = "remember"  // the same, and what is said is kept
 	alias     kind = "alias"     // chat2response within one, the model renamed
 	tools     kind = "tools"     // the same with MCP servers, for requests that want no tool
 	express   kind = "express"   // chat2response within one, nothing to do
@@ -42,7 +43,8 @@ var variants = []*variant{
 	{"proxy-responses", "reverse_proxy, Responses", bare, responses, responses, "reverse_proxy %s"},
 	{"proxy-chat-again", "reverse_proxy once more, Chat", again, chat, chat, "reverse_proxy %s"},
 	{"chat-to-responses", "Chat client, Responses upstream", translate, chat, responses, "chat2response %s"},
-	{"responses-to-chat", "Responses client, Chat upstream", translate, responses, chat, "chat2response %s {\n\tmode chat\n}"},
+	{"responses-to-chat", "Responses client, Chat upstream", translate, responses, chat, "chat2response %s {\n\tmode chat\n\tstate off\n}"},
+	{"responses-to-chat-kept", "the same, and kept in memory", remember, responses, chat, "chat2response %s {\n\tmode chat\n}"},
 	{"chat-alias", "Chat, with an alias", alias, chat, chat, strings.Replace(aliased, "MODE", "chat", 1)},
 	{"responses-alias", "Responses, with an alias", alias, responses, responses, strings.Replace(aliased, "MODE", "responses", 1)},
 	{"chat-tools", "Chat, MCP configured, no tool wanted", tools, chat, chat, "chat2response %s {\n\tmode chat\n\tmcp away http://127.0.0.1:9/mcp\n}"},

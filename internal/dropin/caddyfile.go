@@ -210,7 +210,15 @@ func (c *Config) Summary(version string, mcp []string) string {
 	}
 	row("upstream", "%s, %s", c.BaseURL, api)
 	if c.APIKey != "" {
-		row("mode", "managed: clients send keys of this gateway (chat2response keys create)")
+		how := "chat2response keys create"
+		switch c.Admin {
+		case byVar("CHAT2RESPONSE_ADMIN_ADDR").Default:
+		case "off":
+			how = "POST /keys/generate"
+		default:
+			how += " --address " + c.Admin
+		}
+		row("mode", "managed: clients send keys of this gateway (%s)", how)
 	} else {
 		row("mode", "passthrough: clients send the upstream's keys")
 	}

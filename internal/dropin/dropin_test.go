@@ -344,3 +344,34 @@ func TestDocumented(t *testing.T) {
 		}
 	}
 }
+
+// original are the variables that the original read.
+var original = strings.Fields(`OPENAI_BASE_URL OPENAI_API_KEY BIND_ADDR UPSTREAM_MODE CHAT2RESPONSE_UPSTREAM CHAT2RESPONSE_UPSTREAM_INPUT
+	CHAT2RESPONSE_PROXY_URL HTTP_PROXY http_proxy HTTPS_PROXY https_proxy CHAT2RESPONSE_NO_PROXY CHAT2RESPONSE_HTTP_TIMEOUT_SECONDS
+	CORS_ALLOWED_ORIGINS CORS_ALLOWED_METHODS CORS_ALLOWED_HEADERS CORS_ALLOW_CREDENTIALS CORS_MAX_AGE
+	CHAT2RESPONSE_REDIS_URL CHAT2RESPONSE_REDIS_POOL_MAX CHAT2RESPONSE_SLED_PATH CHAT2RESPONSE_KEYS_REQUIRE_EXPIRATION
+	CHAT2RESPONSE_KEYS_ALLOW_NO_EXPIRATION CHAT2RESPONSE_KEYS_DEFAULT_TTL_SECONDS RUST_LOG ENV_FILE ENVFILE DOTENV_PATH`)
+
+// Every variable of the original is a setting, and the page for those who come from
+// it says what became of it.
+func TestOriginalVariables(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "migration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, s := range Settings {
+		names[s.Var] = true
+		for _, other := range s.Other {
+			names[other] = true
+		}
+	}
+	for _, name := range original {
+		if !names[name] {
+			t.Errorf("%s is no setting", name)
+		}
+		if !strings.Contains(string(b), "`"+name+"`") && name != strings.ToLower(name) {
+			t.Errorf("docs/migration.md does not name %s", name)
+		}
+	}
+}

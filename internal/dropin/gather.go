@@ -92,6 +92,15 @@ func (v *Values) text(name string) string {
 // isSet tells whether a setting has a value of its own.
 func (v *Values) isSet(name string) bool { return v.values[name].text != "" }
 
+// Admin is the address of the admin socket, if one is set; empty if not, or if the
+// socket is off.
+func (v *Values) Admin() string {
+	if addr := v.values["CHAT2RESPONSE_ADMIN_ADDR"].text; addr != "off" {
+		return addr
+	}
+	return ""
+}
+
 // bad is an error about a setting: it names the variable, the value unless that is
 // a secret, what it must be, and where it was found.
 func (v *Values) bad(name, must string, args ...any) error {
