@@ -190,7 +190,9 @@ func (x *exchange) tell(e *responses.Event) error {
 		x.last = e.Response
 		x.outcome = outcomeOf(e.Response.Status)
 		if e.Type == responses.EventFailed {
-			x.failure = convert.FailedError(e.Response)
+			if x.failure = x.lost; x.failure == nil {
+				x.failure = convert.FailedError(e.Response)
+			}
 			x.failure.Message = x.redact(x.failure.Message)
 			if e.Response.Error != nil {
 				e.Response.Error.Message = x.failure.Message

@@ -56,6 +56,7 @@ type exchange struct {
 	failure *convert.Error // the answer failed
 	cause   error          // what Caddy said of it
 	outcome string         // for the log and the metrics
+	lost    *convert.Error // the race for its conversation
 	unkept  bool           // the answer was to be stored and could not be
 }
 

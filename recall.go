@@ -30,7 +30,7 @@ const conversationParam = "conversation_id"
 
 // namesConversation tells whether the request names a conversation in its query.
 func (x *exchange) namesConversation() bool {
-	return strings.Contains(x.r.URL.RawQuery, conversationParam) && x.r.URL.Query().Has(conversationParam)
+	return x.r.URL.RawQuery != "" && x.r.URL.Query().Has(conversationParam)
 }
 
 // readsAlways tells whether requests of an API must be read here although the

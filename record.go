@@ -54,6 +54,9 @@ func (x *exchange) record(resp *responses.Response) *convert.Error {
 // recordEvent is record for the terminal event of a stream, which a lost race turns
 // into a failure.
 func (x *exchange) recordEvent(e *responses.Event) {
+	if e.Type == responses.EventFailed && !x.begun && x.memory != nil {
+		x.memory.save = false // the client gets an HTTP status, and no id
+	}
 	lost := x.record(e.Response)
 	if lost == nil {
 		return
@@ -63,6 +66,7 @@ func (x *exchange) recordEvent(e *responses.Event) {
 	failed.Error = &responses.ResponseError{Code: lost.Code, Message: lost.Message}
 	convert.SetStored(&failed, false)
 	e.Type, e.Response = responses.EventFailed, &failed
+	x.lost = lost
 }
 
 // saveCompletion keeps an answer as the chat completion that the client gets.

@@ -97,6 +97,54 @@ func TestStateNextTurnElsewhere(t *testing.T) {
 	wg.Wait()
 }
 
+// Where two gateways continue one conversation at once, one answer is kept, and the
+// other fails: 409 where that can still be said, and an event otherwise.
+func TestStateConversationRace(t *testing.T) {
+	for _, stream := range []bool{false, true} {
+		m, addr := holding(t)
+		other := freeAddr(t)
+		redis := storetest.StartRedis(t).URL()
+		_, port, _ := strings.Cut(other, ":")
+		g := start(t, "chat2response "+addr+" {\n mode chat\n state redis "+redis+"\n}\n}\nhttp://:"+port+" {\n bind 127.0.0.1\n"+
+			"chat2response "+addr+" {\n mode chat\n state redis "+redis+" {\n max_records 9999\n }\n}")
+		c := keptAlive(t)
+		type answer struct {
+			status int
+			body   string
+		}
+		answers := make(chan answer, 2)
+		for _, url := range []string{g.url, "http://" + other} {
+			go func() {
+				status, body := send(t, c, "POST", url+"/v1/responses?conversation_id=c", responsesBody("m", stream), "")
+				answers <- answer{status, body}
+			}()
+		}
+		for m.requests() < 2 {
+			time.Sleep(time.Millisecond)
+		}
+		m.release()
+		kept, lost := 0, 0
+		for range 2 {
+			a := <-answers
+			switch {
+			case a.status == 200 && strings.Contains(a.body, `"store":true`) && !strings.Contains(a.body, "conversation_locked"):
+				kept++
+			case !stream && a.status == 409 && strings.Contains(a.body, "conversation_locked"),
+				stream && a.status == 200 && strings.Contains(a.body, "event: response.failed\n") && strings.Contains(a.body, "conversation_locked") && !strings.Contains(a.body, "event: response.completed"):
+				lost++
+			default:
+				t.Errorf("%d %s", a.status, a.body)
+			}
+		}
+		if kept != 1 || lost != 1 {
+			t.Errorf("stream %v: %d kept and %d lost", stream, kept, lost)
+		}
+		if a := g.post("/convert?conversation_id=c", responsesBody("m", false)); strings.Count(a.body, "Hello") != 3 { // asked, repeated in the answer, asked
+			t.Errorf("stream %v: %s", stream, a.body)
+		}
+	}
+}
+
 // tenantWorld is what a client of TestStateTenants has made, and what it knows of
 // the others'.
 type tenantWorld struct {

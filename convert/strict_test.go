@@ -126,7 +126,7 @@ var fates = []fate{
 	{convert.Responses, "", "input.content.file_id", "refused", `{"model":"m","input":[{"role":"user","content":[{"type":"input_image","file_id":"file-1"}]}]}`, "the upstream has no stored files", false},
 	{convert.Responses, "", "input.content.file_url", "refused", `{"model":"m","input":[{"role":"user","content":[{"type":"input_file","file_url":"u"}]}]}`, "Chat takes no file URLs", false},
 	{convert.Responses, "", "n", "refused", responsesBody(`"n":2`), "the API gives one answer", false},
-	{convert.Responses, "", "background", "refused", responsesBody(`"background":true`), "", false},
+	{convert.Responses, "", "background", "refused", responsesBody(`"background":true`), "without a store", false},
 	{convert.Responses, "", "previous_response_id", "refused", responsesBody(`"previous_response_id":"resp_1"`), "without a store", false},
 	{convert.Responses, "", "conversation", "refused", responsesBody(`"conversation":"conv_1"`), "without a store", false},
 	{convert.Responses, "", "prompt", "refused", responsesBody(`"prompt":{"id":"pmpt_1"}`), "", false},
