@@ -74,7 +74,7 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	        purge_after      <duration>|never
 //	    }
 //
-//	    state [upstream|local] [memory|bbolt [<path>]|redis <url>]|off {
+//	    state [upstream|unsealed|local] [memory|bbolt [<path>]|redis <url>]|off {
 //	        store { <settings of the store> }
 //	        ttl              <duration>
 //	        conversation_ttl <duration>|never

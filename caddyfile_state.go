@@ -1,6 +1,7 @@
 package chat2response
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -8,6 +9,9 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/dustin/go-humanize"
 )
+
+// stateWords say who keeps the responses of a Responses upstream.
+var stateWords = []string{"upstream", "unsealed", "local"}
 
 // unmarshalState reads the state subdirective, whose name is the current token.
 func (h *Handler) unmarshalState(d *caddyfile.Dispenser) error {
@@ -18,7 +22,7 @@ func (h *Handler) unmarshalState(d *caddyfile.Dispenser) error {
 	h.State = s
 	name := d.Token()
 	args := remaining(d)
-	if len(args) > 0 && (args[0].Text == "upstream" || args[0].Text == "local") {
+	if len(args) > 0 && slices.Contains(stateWords, args[0].Text) {
 		s.Responses = args[0].Text
 		args = args[1:]
 	} else if len(args) > 0 && args[0].Text == "off" {

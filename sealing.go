@@ -32,7 +32,7 @@ type sealing struct {
 
 // seals tells whether the ids of an upstream are sealed.
 func (s *State) seals(u *Upstream) bool {
-	return s.on() && s.Responses == "upstream" && u.Mode == convert.Responses
+	return s.on() && u.Mode == convert.Responses && (s.Responses == "upstream" || s.Responses == "" && u.managed)
 }
 
 // sealed begins the sealing of an exchange: its answer, if that is one of Responses,

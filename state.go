@@ -36,8 +36,10 @@ type State struct {
 
 	// Who keeps the responses and conversations of upstreams that speak Responses.
 	// `upstream`: the upstream, whose ids each client gets sealed, so that no other
-	// can use them. `local`: this gateway, for servers that know no
-	// previous_response_id. Default: the upstream, and its ids go as they are.
+	// can use them. `unsealed`: the upstream, and its ids go as they are. `local`:
+	// this gateway, for servers that know no previous_response_id. Default:
+	// `upstream` where clients have keys of this gateway, and so share an account of
+	// the upstream's, else `unsealed`.
 	Responses string `json:"responses,omitempty"`
 
 	// Keep chat completions whose request says `store: true`, of Chat upstreams too.
@@ -151,8 +153,8 @@ func (s *State) provision(ctx caddy.Context, app *App, keys json.RawMessage) err
 }
 
 func (s *State) validate() error {
-	if s.Responses != "" && s.Responses != "upstream" && s.Responses != "local" {
-		return fmt.Errorf("responses is %q, and must be upstream or local", s.Responses)
+	if s.Responses != "" && !slices.Contains(stateWords, s.Responses) {
+		return fmt.Errorf("responses is %q, and must be upstream, unsealed or local", s.Responses)
 	}
 	return nil
 }

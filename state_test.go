@@ -979,3 +979,26 @@ func TestStateInputTokens(t *testing.T) {
 		t.Errorf("without a tokenizer: %d %s", a.status, a.body)
 	}
 }
+
+// Clients with keys of the gateway share an account of the upstream's: by default
+// none can use what another has there.
+func TestStateSharedAccount(t *testing.T) {
+	for state, foreign := range map[string]int{"": http.StatusNotFound, "state unsealed": http.StatusOK} {
+		_, addr := fake(t, fakeopenai.Options{APIKey: provider, APIs: []fakeopenai.API{fakeopenai.Responses}})
+		g := start(t, "chat2response "+addr+" {\napi_key "+provider+"\nkeys memory\n"+state+"\n}")
+		_, a := g.generate(`{}`)
+		_, b := g.generate(`{}`)
+		as := func(token string) []string { return []string{"Authorization", "Bearer " + token} }
+		made := g.post("/v1/responses", askResponses, as(a)...)
+		id, _ := object(t, []byte(made.body))["id"].(string)
+		if made.status != http.StatusOK || id == "" {
+			t.Fatalf("%d %s", made.status, made.body)
+		}
+		if own := g.get("/v1/responses/"+id, as(a)...); own.status != http.StatusOK || object(t, []byte(own.body))["id"] != id {
+			t.Errorf("%q: its own: %d %s", state, own.status, own.body)
+		}
+		if other := g.get("/v1/responses/"+id, as(b)...); other.status != foreign {
+			t.Errorf("%q: another's: %d %s", state, other.status, other.body)
+		}
+	}
+}
