@@ -129,10 +129,7 @@ func (x *exchange) whole() error {
 		return e
 	case w.status < 200 || w.status >= 300:
 		x.outcome = "upstream_error"
-		return &convert.Error{
-			Status: http.StatusBadGateway, Type: "server_error", Code: "bad_upstream_answer",
-			Message: "The upstream answered " + strconv.Itoa(w.status) + ", which is not an answer of its API. Is its address, with the path, right?",
-		}
+		return noAnswer(w.status)
 	}
 	resp, err := x.turn.Answer(w.body)
 	if err != nil {
@@ -149,6 +146,14 @@ func (x *exchange) whole() error {
 		}
 		return nil
 	})
+}
+
+// noAnswer is the error of a status that no API has, such as a redirect.
+func noAnswer(status int) *convert.Error {
+	return &convert.Error{
+		Status: http.StatusBadGateway, Type: "server_error", Code: "bad_upstream_answer",
+		Message: "The upstream answered " + strconv.Itoa(status) + ", which is not an answer of its API. Is its address, with the path, right?",
+	}
 }
 
 // writeWhole sends the client its answer in one piece.

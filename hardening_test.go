@@ -69,11 +69,16 @@ func TestRedirects(t *testing.T) {
 			w.Header().Set("Set-Cookie", "a=b")
 			http.Redirect(w, r, "http://"+other+"/v1/chat/completions", status)
 		})
-		for _, d := range directions[:2] {
+		lanes := directions[:2:2]
+		for _, d := range directions[:2] { // the express lanes
+			d.name, d.upstream = d.name+", express", map[fakeopenai.API]fakeopenai.API{fakeopenai.Chat: fakeopenai.Responses, fakeopenai.Responses: fakeopenai.Chat}[d.upstream]
+			lanes = append(lanes, d)
+		}
+		for _, d := range lanes {
 			g := start(t, fmt.Sprintf("chat2response %s {\n mode %s\n}", addr, d.upstream))
 			for _, stream := range []bool{false, true} {
 				a := g.post(d.path, d.body("m", stream), "Authorization", "Bearer sk-x")
-				if a.status != 502 || a.header.Get("Location") != "" || a.header.Get("Set-Cookie") != "" {
+				if a.openAIError(t); a.status != 502 || a.header.Get("Location") != "" || a.header.Get("Set-Cookie") != "" {
 					t.Errorf("%d, %s: %d %v", status, d.name, a.status, a.header)
 				}
 			}

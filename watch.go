@@ -10,15 +10,28 @@ import (
 
 // watcher is the client's ResponseWriter where an answer passes unread. It sees only
 // whether a stream of events stands between two of them: there a failure can be
-// told as an event, should the upstream break off.
+// told as an event, should the upstream break off. And it lets no redirect through,
+// which could lead the client, with its key, to another host.
 type watcher struct {
 	http.ResponseWriter
 	begun, events bool
+	refused       bool    // the answer is a redirect, and an error has taken its place
 	last          [2]byte // of the body
 	blocks        int64   // events, and comments
 }
 
 func (w *watcher) WriteHeader(status int) {
+	if w.refused {
+		return
+	}
+	if status >= 300 && status < 400 {
+		w.begun, w.refused = true, true
+		for _, name := range []string{"Location", "Set-Cookie", "Content-Encoding", "Transfer-Encoding", "Etag", "Last-Modified"} {
+			w.Header().Del(name)
+		}
+		writeError(w.ResponseWriter, noAnswer(status))
+		return
+	}
 	if status >= 200 && !w.begun {
 		w.begun = true
 		media, _, _ := mime.ParseMediaType(w.Header().Get("Content-Type"))
@@ -30,6 +43,9 @@ func (w *watcher) WriteHeader(status int) {
 func (w *watcher) Write(b []byte) (int, error) {
 	if !w.begun {
 		w.WriteHeader(http.StatusOK)
+	}
+	if w.refused {
+		return len(b), nil
 	}
 	n, err := w.ResponseWriter.Write(b)
 	if w.events {
@@ -79,6 +95,8 @@ func (x *exchange) watched(serve func(http.ResponseWriter) error, api convert.AP
 		}
 	}()
 	err = serve(w)
-	x.outcome = outcome
+	if x.outcome = outcome; w.refused {
+		x.outcome = "upstream_error"
+	}
 	return x.caddyError(err)
 }
