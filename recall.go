@@ -154,6 +154,9 @@ func (x *exchange) remember(m *memory, name string) error {
 			return x.stateError(err, referenceParam(c.Input, err))
 		}
 		c.Input = whole[len(x.req.Past):]
+		if x.req.Past == nil {
+			x.req.Past = []responses.Item{}
+		}
 	}
 	return nil
 }

@@ -23,7 +23,8 @@ type Request struct {
 	Canonical *responses.Request
 	// Past are the items that come before the request's own, where it continues
 	// responses or a conversation that the caller has found. The upstream is asked
-	// with them and not with the ids. Nil: the request stands for itself.
+	// with them and not with the ids. Empty, and not nil: what it refers to stands among
+	// its own items. Nil: the request stands for itself.
 	Past []responses.Item
 	// More is added to the request by [Request.To].
 	More More
@@ -181,6 +182,9 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 		if o.Stored {
 			req.Store = new(bool)
 		}
+		if o.Stored || r.Past != nil {
+			req.Input = unstored(req.Input, t.o.dialect())
+		}
 		r.More.forResponses(&req, t.o.dialect())
 		if o.Model != "" {
 			req.Model = o.Model
@@ -214,7 +218,7 @@ func (t *Turn) chatToResponses() (*responses.Request, error) {
 		if err != nil {
 			return nil, err
 		}
-		req.Input = slices.Concat(t.req.Past, own)
+		req.Input = slices.Concat(unstored(t.req.Past, t.o.dialect()), own)
 	}
 	if t.o.Stored {
 		req.Store = new(bool)

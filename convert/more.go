@@ -86,16 +86,33 @@ func (m *More) forResponses(req *responses.Request, d *Dialect) {
 		req.Input = m.Items[last:]
 		return
 	}
-	if !m.used() || d.ReasoningItem != "encrypted" || or(req.Store, true) {
+	if !m.used() || or(req.Store, true) {
 		return
 	}
-	if !slices.Contains(req.Include, includeEncrypted) {
+	// Only of a reasoning model: OpenAI refuses to others what they have not.
+	thinks := req.Reasoning != nil && req.Reasoning.Effort != "none"
+	if thinks && d.ReasoningItem == "encrypted" && !slices.Contains(req.Include, includeEncrypted) {
 		req.Include = append(slices.Clip(req.Include), includeEncrypted)
 	}
 	own := len(req.Input) - len(m.Items)
-	req.Input = append(req.Input[:own:own], slices.DeleteFunc(slices.Clone(m.Items), func(it responses.Item) bool {
-		return it.Type == "reasoning" && it.EncryptedContent == ""
-	})...)
+	req.Input = append(req.Input[:own:own], unstored(m.Items, d)...)
+}
+
+// unstored are items of earlier answers as an upstream takes them that has not stored
+// them: without their ids, as it knows none of them, and without reasoning that it
+// could only find there.
+func unstored(items []responses.Item, d *Dialect) []responses.Item {
+	out := make([]responses.Item, 0, len(items))
+	for _, it := range items {
+		if d.ReasoningItem == "encrypted" && it.Type == "reasoning" && it.EncryptedContent == "" {
+			continue
+		}
+		if it.Type != "reasoning" {
+			it.ID = ""
+		}
+		out = append(out, it)
+	}
+	return out
 }
 
 // addToChat adds to a Chat client's request for a Chat upstream.

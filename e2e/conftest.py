@@ -5,6 +5,7 @@ CHAT2RESPONSE_BIN may name a binary that is built already.
 
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import time
@@ -83,6 +84,20 @@ class Gateway:
         self.base = url + "/v1"
 
 
+def wait_for(url, process, log):
+    """Returns when the gateway answers."""
+    for _ in range(300):
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(url + "/status", timeout=5).read()
+            return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    log.seek(0)
+    raise RuntimeError("the gateway does not start: " + log.read())
+
+
 @pytest.fixture(scope="session")
 def start_gateway(processes, binary, tmp_path_factory):
     """Starts the gateway with the variables given, and returns it when it answers."""
@@ -99,18 +114,62 @@ def start_gateway(processes, binary, tmp_path_factory):
         log = open(folder / "log", "w+")
         p = processes.start([binary, "--keys-backend=memory", *args], env=env, cwd=folder, stderr=log)
         url = f"http://127.0.0.1:{port}"
-        for _ in range(300):
-            if p.poll() is not None:
-                break
-            try:
-                urllib.request.urlopen(url + "/status", timeout=5).read()
-                return Gateway(url)
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
-        log.seek(0)
-        raise RuntimeError("the gateway does not start: " + log.read())
+        wait_for(url, p, log)
+        return Gateway(url)
 
     return start
+
+
+@pytest.fixture(scope="session")
+def redis_url(processes):
+    """A Redis of the tests' own; None without redis-server."""
+    if shutil.which("redis-server") is None:
+        return None
+    port = free_port()
+    processes.start(["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL)
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return f"redis://127.0.0.1:{port}/"
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError("redis-server does not start")
+
+
+REMEMBERING = [f"{mode}, {store}" for mode in ("chat", "responses") for store in ("memory", "bbolt", "redis")]
+
+
+@pytest.fixture(scope="session", params=REMEMBERING)
+def remembering(request, start_upstream, processes, binary, tmp_path_factory, redis_url):
+    """A gateway that remembers, in each store, for an upstream of either API."""
+    mode, store = request.param.split(", ")
+    folder = tmp_path_factory.mktemp("remembering")
+    where = {"memory": "memory", "bbolt": f"bbolt {folder}/state.db", "redis": f"redis {redis_url}"}[store]
+    if where == "redis None":
+        pytest.skip("no redis-server here")
+    dialect = {"chat": "vllm", "responses": "openai"}[mode]
+    upstream = start_upstream("-dialect", dialect, "-apis", mode, "-delay", "10ms")
+    port = free_port()
+    (folder / "Caddyfile").write_text(f"""{{
+	admin off
+	storage file_system {folder}
+}}
+http://:{port} {{
+	bind 127.0.0.1
+	chat2response {upstream} {{
+		mode {mode}
+		dialect {dialect}
+		state local {where}
+	}}
+}}
+""")
+    log = open(folder / "log", "w+")
+    p = processes.start([binary, "run", "--config", "Caddyfile"], env={"HOME": str(folder)}, cwd=folder, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    wait_for(url, p, log)
+    g = Gateway(url)
+    g.mode = mode
+    return g
 
 
 @pytest.fixture(scope="session", params=["chat upstream", "responses upstream"])
