@@ -2,8 +2,8 @@
 // UPSTREAM_BIN may name binaries that are built already.
 import { spawn, execFileSync } from "node:child_process";
 import { createInterface } from "node:readline";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -61,10 +61,73 @@ export async function startGateway(env, ...args) {
     },
     stdio: ["ignore", "ignore", "pipe"],
   });
+  return answers(p, `http://127.0.0.1:${port}`);
+}
+
+// startRemembering starts a gateway that remembers, in a store, for an upstream of one
+// API; null where there is no Redis for it.
+export async function startRemembering(mode, store) {
+  const folder = mkdtempSync(path.join(tmpdir(), "chat2response-e2e-"));
+  folders.push(folder);
+  const where = { memory: "memory", bbolt: `bbolt ${folder}/state.db`, redis: store === "redis" && `redis ${await redis()}` }[store];
+  if (where === "redis null") return null;
+  const dialect = { chat: "vllm", responses: "openai" }[mode];
+  const upstream = await startUpstream("-dialect", dialect, "-apis", mode, "-delay", "10ms");
+  const port = await freePort();
+  writeFileSync(
+    path.join(folder, "Caddyfile"),
+    `{
+	admin off
+	storage file_system ${folder}
+}
+http://:${port} {
+	bind 127.0.0.1
+	chat2response ${upstream} {
+		mode ${mode}
+		dialect ${dialect}
+		state local ${where}
+	}
+}
+`,
+  );
+  const p = spawn(binary(), ["run", "--config", "Caddyfile"], {
+    cwd: folder,
+    env: { PATH: process.env.PATH, HOME: folder },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  return answers(p, `http://127.0.0.1:${port}`);
+}
+
+// redis starts a Redis of the tests' own and returns its URL, null without
+// redis-server.
+let redisURL;
+function redis() {
+  return (redisURL ??= (async () => {
+    const port = await freePort();
+    const p = spawn("redis-server", ["--port", port, "--save", "", "--appendonly", "no"], { stdio: "ignore" });
+    const started = await new Promise((resolve) => {
+      p.once("error", () => resolve(false));
+      p.once("spawn", () => resolve(true));
+    });
+    if (!started) return null;
+    running.push(p);
+    for (let i = 0; i < 100; i++) {
+      const open = await new Promise((resolve) => {
+        const s = connect(port, "127.0.0.1", () => resolve(true)).once("error", () => resolve(false));
+        s.once("connect", () => s.destroy());
+      });
+      if (open) return `redis://127.0.0.1:${port}/`;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    throw new Error("redis-server does not start");
+  })());
+}
+
+// answers waits until the gateway does, and returns its URL.
+async function answers(p, url) {
   running.push(p);
   let log = "";
   p.stderr.on("data", (b) => (log += b));
-  const url = `http://127.0.0.1:${port}`;
   for (let i = 0; i < 300 && p.exitCode === null; i++) {
     try {
       const r = await fetch(url + "/status");
