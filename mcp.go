@@ -120,9 +120,11 @@ func (m *MCP) provision(ctx caddy.Context, app *App) error {
 	if len(config.Servers) == 0 && len(m.ClientServers) == 0 {
 		return fmt.Errorf("there are no servers: name a config, servers, or client_servers")
 	}
-	b, err := mcpbridge.New(config, mcpbridge.Options{
-		Log: m.logger, Version: version(), Share: shareServer, ClientHosts: m.ClientServers,
-	})
+	options := mcpbridge.Options{Log: m.logger, Version: version(), Share: shareServer, ClientHosts: m.ClientServers}
+	if trust != nil {
+		trust(&options)
+	}
+	b, err := mcpbridge.New(config, options)
 	if err != nil {
 		return err
 	}
@@ -159,6 +161,9 @@ func fill(v any) (_ any, err error) {
 	}
 	return v, nil
 }
+
+// trust is nil but in tests, whose servers of clients are on this machine.
+var trust func(*mcpbridge.Options)
 
 func (m *MCP) validate() error {
 	for name, n := range map[string]int{"max_turns": m.MaxTurns, "max_calls": m.MaxCalls, "parallel": m.Parallel, "max_result": m.MaxResult, "call_timeout": int(m.CallTimeout)} {

@@ -1,12 +1,18 @@
 package chat2response
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/labiium/chat2response/mcpbridge"
 )
 
 // items are the members of a JSON array, to be put into another.
@@ -170,6 +176,62 @@ func TestMCPClientServers(t *testing.T) {
 	a := g.post("/v1/responses", `{"model":"m","input":"Go on.","tools":[{"type":"mcp","server_label":"kit","server_url":"https://mcp.example.com/mcp"}]}`)
 	if e := a.openAIError(t); a.status != http.StatusBadRequest || e.param() != "tools[0].server_label" {
 		t.Errorf("a label of the gateway's: %d %s", a.status, a.body)
+	}
+}
+
+// TestMCPClientServer: a server that a client names, at a host that is allowed, is
+// listed, asks for approval, and runs; what the client has told it stays between
+// them.
+func TestMCPClientServer(t *testing.T) {
+	k := newKit(t)
+	var mu sync.Mutex
+	var tokens []string
+	web := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		tokens = append(tokens, r.Header.Get("Authorization")+" "+r.Header.Get("X-Team"))
+		mu.Unlock()
+		k.handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(web.Close)
+	trust = func(o *mcpbridge.Options) {
+		o.ClientAddresses = func(netip.Addr) bool { return true }
+		o.ClientTLS = &tls.Config{InsecureSkipVerify: true, ServerName: "example.com"}
+	}
+	t.Cleanup(func() { trust = nil })
+	_, port, _ := net.SplitHostPort(web.Listener.Addr().String())
+	s, addr := playing(t, turn{calls: []call{{"call_0", "theirs_echo", `{"text":"a"}`}}}, turn{text: "Done."})
+	g := start(t, "chat2response "+addr+" {\nmode chat\nmcp {\nclient_servers localhost:"+port+"\n}\n}")
+	ask := func(input string) httpAnswer {
+		return g.post("/v1/responses", `{"model":"m","stream":true,"input":[{"role":"user","content":"Go on."}`+input+`],"tools":[{"type":"mcp",
+			"server_label":"theirs","server_url":"https://localhost:`+port+`/mcp","authorization":"secret-token","headers":{"X-Team":"secret-team"},"allowed_tools":["echo"]}]}`,
+			"Authorization", "Bearer of-the-client")
+	}
+	a := ask("")
+	resp := finalResponse(t, a, true)
+	if _, types := responseText(t, a, true); strings.Join(types, ", ") != "mcp_list_tools, mcp_approval_request" || k.calls.Load() != 0 {
+		t.Fatalf("%v after %d calls\n%s", types, k.calls.Load(), a.body)
+	}
+	if names := compactJSON(dig(resp, "output", 0, "tools")); !strings.Contains(names, `"name":"echo"`) || strings.Contains(names, `"name":"fail"`) {
+		t.Errorf("listed are %s", names)
+	}
+	id, _ := dig(resp, "output", 1, "id").(string)
+	a = ask("," + items(resp["output"]) + `,{"type":"mcp_approval_response","approval_request_id":"` + id + `","approve":true}`)
+	if _, types := responseText(t, a, true); strings.Join(types, ", ") != "mcp_call, message" || k.calls.Load() != 1 {
+		t.Errorf("%v after %d calls\n%s", types, k.calls.Load(), a.body)
+	}
+	reqs := s.requests()
+	if got := compactJSON(dig(reqs[len(reqs)-1], "messages", -1)); !strings.Contains(got, "echo of a") {
+		t.Errorf("the model was told %s", got)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, token := range tokens {
+		if token != "Bearer secret-token secret-team" {
+			t.Errorf("the server was sent %q", token)
+		}
+	}
+	if logs := fmt.Sprint(takeLogs()); strings.Contains(logs+a.body, "secret-") {
+		t.Error("a secret is in the log or in the answer")
 	}
 }
 

@@ -23,7 +23,9 @@ import (
 
 // kit is an MCP server with tools for tests, over streamable HTTP.
 type kit struct {
-	url   string
+	url     string
+	handler http.Handler
+
 	calls atomic.Int64 // of all tools
 	slow  atomic.Int64 // calls of wait that run
 	most  atomic.Int64 // the most of these at one time
@@ -63,7 +65,8 @@ func newKit(t *testing.T) *kit {
 			return mcp.NewToolResultText("waited"), nil
 		}
 	})
-	web := httptest.NewServer(mcpserver.NewStreamableHTTPServer(s))
+	k.handler = mcpserver.NewStreamableHTTPServer(s)
+	web := httptest.NewServer(k.handler)
 	t.Cleanup(web.Close)
 	k.url = web.URL + "/mcp"
 	return k

@@ -8,8 +8,10 @@ package mcpbridge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -43,6 +45,11 @@ type Options struct {
 	// ClientHosts are the hosts of servers that a client may name ([Request.Remote]): "mcp.example.com",
 	// "*.example.com" (not example.com itself), "host:8443". Default: none, and every [Remote] is refused.
 	ClientHosts []string
+	// ClientAddresses reports whether the server of a client may be at an address that its host resolves to. Default:
+	// only where it is somebody's on the open Internet.
+	ClientAddresses func(netip.Addr) bool
+	// ClientTLS says which certificates of these servers are believed. Default: those of the system's authorities.
+	ClientTLS *tls.Config
 }
 
 // Bridge is a set of MCP servers. Its methods may be called at once from many goroutines.

@@ -54,8 +54,8 @@ type remotes struct {
 	open   map[[sha256.Size]byte]*remote
 	ended  bool
 
-	allowed func(netip.Addr) bool // isPublic, but for tests
-	tls     *tls.Config           // nil, but for tests
+	allowed func(netip.Addr) bool
+	tls     *tls.Config
 }
 
 type remote struct {
@@ -65,7 +65,11 @@ type remote struct {
 }
 
 func newRemotes(b *Bridge) remotes {
-	return remotes{bridge: b, open: map[[sha256.Size]byte]*remote{}, allowed: isPublic}
+	allowed := b.options.ClientAddresses
+	if allowed == nil {
+		allowed = isPublic
+	}
+	return remotes{bridge: b, open: map[[sha256.Size]byte]*remote{}, allowed: allowed, tls: b.options.ClientTLS}
 }
 
 // check refuses what the rules forbid, and makes the server's configuration.
