@@ -342,8 +342,11 @@ func (e *Events) Next(ctx context.Context) ([]Event, error) {
 			e.idle = 0
 			return events, err
 		}
-		if e.ended || settled {
+		if e.ended {
 			return nil, io.EOF
+		}
+		if settled {
+			return e.unlisted(ctx)
 		}
 		if job == nil {
 			// The response may have ended without its log: its owner died, or could not write the end of it.
@@ -387,13 +390,40 @@ func (e *Events) read(ctx context.Context) ([]Event, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, event := range chunk {
-			if event.Sequence > e.after {
-				events = append(events, event)
-			}
-		}
+		events = append(events, e.beyond(chunk)...)
 		e.after, e.ended = entry.Score, end
 	}
+	return events, nil
+}
+
+func (e *Events) beyond(chunk []Event) (events []Event) {
+	for _, event := range chunk {
+		if event.Sequence > e.after {
+			events = append(events, event)
+		}
+	}
+	return events
+}
+
+// unlisted returns the end of a log that is closed, or io.EOF: another reader may have
+// written it just now, and a store lists a value only after it has it.
+func (e *Events) unlisted(ctx context.Context) ([]Event, error) {
+	plain, _, err := e.t.get(ctx, eventSpace+e.id, chunkID(e.after+1))
+	if errors.Is(err, ErrNotFound) {
+		return nil, io.EOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	chunk, end, err := decodeEvents(plain)
+	if err != nil {
+		return nil, err
+	}
+	events := e.beyond(chunk)
+	if e.ended = end; len(events) == 0 {
+		return nil, io.EOF
+	}
+	e.after = events[len(events)-1].Sequence
 	return events, nil
 }
 
