@@ -141,8 +141,9 @@ func (s *Sealer) Open(t Tenant, id string) (upstream string, expires time.Time, 
 	if len(rest) > 2*maxIDBytes || t.h == nil {
 		return "", time.Time{}, ErrNotFound
 	}
+	// Go's decoder skips line ends, and an id has one spelling.
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(rest)
-	if err != nil || len(sealed) < idNonce {
+	if err != nil || len(sealed) < idNonce || strings.ContainsAny(rest, "\r\n") {
 		return "", time.Time{}, ErrNotFound
 	}
 	plain, err := s.s.ids.Open(nil, sealed[:idNonce], sealed[idNonce:], []byte(t.space("")+"\x00"+prefix))
