@@ -9,8 +9,9 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 ARG TARGETOS
 ARG TARGETARCH
+ENV GOCACHE=/go/cache
 # The tags leave out what xcaddy leaves out too: databases of an ACME server of Caddy's own.
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/go/cache \
 	CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
 	go build -trimpath -tags nobadger,nomysql,nopgx -ldflags "-s -w" -o /out/usr/bin/chat2response ./cmd/chat2response
 RUN mkdir -p /out/etc/ssl/certs /out/app /out/data /out/tmp && chmod 1777 /out/tmp && chown 10001:10001 /out/data && \

@@ -62,12 +62,15 @@ func demoConfig(listen, model, mcp string) (*caddy.Config, error) {
 	route := caddyhttp.Route{HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(handler, "handler", "chat2response", nil)}}
 	app := caddyhttp.App{Servers: map[string]*caddyhttp.Server{"demo": {
 		Listen: []string{listen}, Routes: caddyhttp.RouteList{route},
-		AutoHTTPS: &caddyhttp.AutoHTTPSConfig{Disabled: true},
+		AutoHTTPS: &caddyhttp.AutoHTTPSConfig{Disabled: true}, Protocols: []string{"h1"},
 	}}}
 	off := false
 	return &caddy.Config{
-		Admin:   &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &off}},
-		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {BaseLog: caddy.BaseLog{Level: "WARN"}}}},
+		Admin: &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &off}},
+		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{"default": {
+			BaseLog: caddy.BaseLog{Level: "WARN"},
+			Exclude: []string{"admin"}, // it warns that it is off
+		}}},
 		AppsRaw: caddy.ModuleMap{"http": caddyconfig.JSON(app, nil)},
 	}, nil
 }
