@@ -27,20 +27,9 @@ func (h *Handler) unmarshalKeys(d *caddyfile.Dispenser) error {
 		return nil
 	}
 	k := &Keys{}
-	var settings []caddyfile.Token
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() == "store" {
-			if d.NextArg() {
-				return d.ArgErr()
-			}
-			for inner := d.Nesting(); d.NextBlock(inner); {
-				settings = append(settings, d.NextSegment()...)
-			}
-			continue
-		}
-		if err := k.subdirective(d); err != nil {
-			return err
-		}
+	settings, err := storeSettings(d, k.subdirective)
+	if err != nil {
+		return err
 	}
 	module, err := parseStore(d, name, args, settings)
 	if err != nil {
@@ -49,6 +38,26 @@ func (h *Handler) unmarshalKeys(d *caddyfile.Dispenser) error {
 	k.StoreRaw = module
 	h.Keys = k
 	return nil
+}
+
+// storeSettings reads a block whose subdirectives are others' but for store, whose own
+// block it returns.
+func storeSettings(d *caddyfile.Dispenser, other func(*caddyfile.Dispenser) error) (settings []caddyfile.Token, err error) {
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if d.Val() != "store" {
+			if err := other(d); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if d.NextArg() {
+			return nil, d.ArgErr()
+		}
+		for inner := d.Nesting(); d.NextBlock(inner); {
+			settings = append(settings, d.NextSegment()...)
+		}
+	}
+	return settings, nil
 }
 
 // parseStore makes the store's module of its line and of its own settings.

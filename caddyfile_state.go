@@ -32,20 +32,9 @@ func (h *Handler) unmarshalState(d *caddyfile.Dispenser) error {
 		}
 		return nil
 	}
-	var settings []caddyfile.Token
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if d.Val() == "store" {
-			if d.NextArg() {
-				return d.ArgErr()
-			}
-			for inner := d.Nesting(); d.NextBlock(inner); {
-				settings = append(settings, d.NextSegment()...)
-			}
-			continue
-		}
-		if err := s.subdirective(d); err != nil {
-			return err
-		}
+	settings, err := storeSettings(d, s.subdirective)
+	if err != nil {
+		return err
 	}
 	if len(args) == 0 {
 		if len(settings) > 0 {
@@ -53,7 +42,6 @@ func (h *Handler) unmarshalState(d *caddyfile.Dispenser) error {
 		}
 		return nil
 	}
-	var err error
 	s.StoreRaw, err = parseStore(d, name, args, settings)
 	return err
 }

@@ -8,177 +8,17 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/conversations"
-	"github.com/openai/openai-go/v3/option"
 	"github.com/openai/openai-go/v3/responses"
 
 	"github.com/labiium/chat2response/internal/fakeopenai"
 	"github.com/labiium/chat2response/store/storetest"
 )
-
-// model is a Chat upstream that answers the n-th user message of a conversation
-// with "answer n to <the message>", and keeps what it was asked. A message that
-// begins with "call" is answered with a tool call.
-type model struct {
-	mu    sync.Mutex
-	asked []string // the bodies
-	hold  chan struct{}
-	free  sync.Once
-}
-
-// release lets the answers go on that hold keeps back.
-func (m *model) release() { m.free.Do(func() { close(m.hold) }) }
-
-// holding is a model that does not end its answers until it is released, and its
-// address.
-func holding(t *testing.T) (*model, string) {
-	m := &model{hold: make(chan struct{})}
-	addr := upstream(t, m.ServeHTTP)
-	t.Cleanup(m.release)
-	return m, addr
-}
-
-type modelMessage struct {
-	Role       string          `json:"role"`
-	Content    json.RawMessage `json:"content"`
-	ToolCallID string          `json:"tool_call_id"`
-	ToolCalls  []any           `json:"tool_calls"`
-}
-
-func (m modelMessage) text() string {
-	var s string
-	if json.Unmarshal(m.Content, &s) == nil {
-		return s
-	}
-	var parts []struct {
-		Text string `json:"text"`
-	}
-	json.Unmarshal(m.Content, &parts)
-	for _, p := range parts {
-		s += p.Text
-	}
-	return s
-}
-
-func (m *model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	m.mu.Lock()
-	m.asked = append(m.asked, string(body))
-	hold := m.hold
-	m.mu.Unlock()
-	var req struct {
-		Messages []modelMessage `json:"messages"`
-		Stream   bool           `json:"stream"`
-	}
-	if err := json.Unmarshal(body, &req); err != nil || len(req.Messages) == 0 {
-		http.Error(w, `{"error":{"message":"bad request"}}`, http.StatusBadRequest)
-		return
-	}
-	users, last := 0, req.Messages[len(req.Messages)-1]
-	for _, message := range req.Messages {
-		if message.Role == "user" {
-			users++
-		}
-	}
-	text := fmt.Sprintf("answer %d to %s", users, last.text())
-	calls, finish := "", `"stop"`
-	if last.Role == "user" && strings.HasPrefix(last.text(), "call") {
-		text, finish = "", `"tool_calls"`
-		calls = fmt.Sprintf(`,"tool_calls":[{"index":0,"id":"call_%d","type":"function","function":{"name":"f","arguments":"{}"}}]`, users)
-	}
-	quoted, _ := json.Marshal(text)
-	if !req.Stream {
-		w.Header().Set("Content-Type", "application/json")
-		if hold != nil {
-			<-hold
-		}
-		fmt.Fprintf(w, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":%s%s},"finish_reason":%s}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`, quoted, calls, finish)
-		return
-	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	chunk := func(delta, finish string) {
-		fmt.Fprintf(w, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":%s,\"finish_reason\":%s}]}\n\n", delta, finish)
-		w.(http.Flusher).Flush()
-	}
-	chunk(`{"role":"assistant"`+calls+`}`, "null")
-	if text != "" {
-		chunk(`{"content":`+string(quoted)+`}`, "null")
-	}
-	if hold != nil {
-		select {
-		case <-hold:
-		case <-r.Context().Done():
-			return
-		}
-	}
-	chunk(`{}`, finish)
-	io.WriteString(w, "data: [DONE]\n\n")
-}
-
-// last are the roles and texts of the latest request, one a line.
-func (m *model) last(t *testing.T) string {
-	t.Helper()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.asked) == 0 {
-		t.Fatal("the upstream was not asked")
-	}
-	return transcript(t, m.asked[len(m.asked)-1])
-}
-
-func transcript(t *testing.T, body string) string {
-	t.Helper()
-	var req struct {
-		Messages []modelMessage `json:"messages"`
-	}
-	if err := json.Unmarshal([]byte(body), &req); err != nil {
-		t.Fatal(err)
-	}
-	var b strings.Builder
-	for _, message := range req.Messages {
-		fmt.Fprintf(&b, "%s: %s", message.Role, message.text())
-		if len(message.ToolCalls) > 0 {
-			fmt.Fprintf(&b, "call %v", dig(message.ToolCalls[0], "id"))
-		}
-		b.WriteString(message.ToolCallID + "\n")
-	}
-	return b.String()
-}
-
-func (m *model) requests() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.asked)
-}
-
-// onEachStore runs a test with the gateway's state in each store.
-func onEachStore(t *testing.T, test func(t *testing.T, state string)) {
-	t.Run("memory", func(t *testing.T) { test(t, "state memory") })
-	t.Run("bbolt", func(t *testing.T) { test(t, "state bbolt "+t.TempDir()+"/state.db {\n key a-secret-of-some-length\n}") })
-	t.Run("redis", func(t *testing.T) { test(t, "state redis "+storetest.StartRedis(t).URL()) })
-}
-
-func startState(t *testing.T, state string) (*gateway, *model) {
-	t.Helper()
-	m := &model{}
-	addr := upstream(t, m.ServeHTTP)
-	return start(t, "chat2response "+addr+" {\n mode chat\n"+state+"\n}"), m
-}
-
-// sdk is the official client with a key of its own, which is its tenant.
-func (g *gateway) sdk(key string) openai.Client {
-	return openai.NewClient(option.WithBaseURL(g.url+"/v1"), option.WithAPIKey(key), option.WithMaxRetries(0), option.WithHTTPClient(client))
-}
-
-func input(text string) responses.ResponseNewParamsInputUnion {
-	return responses.ResponseNewParamsInputUnion{OfString: openai.String(text)}
-}
 
 // Ten turns by previous_response_id, streamed and not: the model sees everything
 // once, in order, and the latest instructions only.
@@ -195,23 +35,7 @@ func TestStateChain(t *testing.T) {
 			}
 			wanted += "user: " + question + "\n"
 			answer := fmt.Sprintf("answer %d to %s", i, question)
-			var resp *responses.Response
-			if i%2 == 0 {
-				stream := c.Responses.NewStreaming(ctx, p)
-				for stream.Next() {
-					if e := stream.Current(); e.Type == "response.completed" {
-						resp = &e.Response
-					}
-				}
-				if err := stream.Err(); err != nil {
-					t.Fatal(err)
-				}
-			} else {
-				var err error
-				if resp, err = c.Responses.New(ctx, p); err != nil {
-					t.Fatal(err)
-				}
-			}
+			resp := turnOf(t, c, p, i%2 == 0)
 			if resp.OutputText() != answer {
 				t.Fatalf("turn %d answers %q", i, resp.OutputText())
 			}
@@ -480,139 +304,6 @@ func TestStateStoresNothing(t *testing.T) {
 	}
 }
 
-// waitFor asks until the background response has a status.
-func (g *gateway) waitFor(id, status string) map[string]any {
-	g.t.Helper()
-	for range 600 {
-		a := g.get("/v1/responses/" + id)
-		if a.status != 200 {
-			g.t.Fatalf("%d %s", a.status, a.body)
-		}
-		body := object(g.t, []byte(a.body))
-		if body["status"] == status {
-			return body
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	g.t.Fatalf("%s was never %s", id, status)
-	return nil
-}
-
-// A background response is made while nobody waits, over the loss of its client and
-// a reload, and its events are the same for whoever asks.
-func TestStateBackground(t *testing.T) {
-	onEachStore(t, func(t *testing.T, state string) {
-		m, addr := holding(t)
-		site := "chat2response " + addr + " {\n mode chat\n" + state + "\n}"
-		g := start(t, site)
-
-		queued := object(t, []byte(g.post("/v1/responses", `{"model":"m","input":"slow","background":true}`).body))
-		id, _ := queued["id"].(string)
-		if queued["status"] != "queued" || queued["background"] != true || queued["store"] != true {
-			t.Fatalf("queued: %v", queued)
-		}
-		if a := g.post("/v1/responses", `{"model":"m","input":"x","previous_response_id":"`+id+`"}`); a.status != 400 {
-			t.Errorf("continued while it runs: %d %s", a.status, a.body)
-		}
-		if a := g.get("/v1/responses/" + id + "?stream=true"); a.status != 400 {
-			t.Errorf("events of one without: %d %s", a.status, a.body)
-		}
-
-		live := g.stream("/v1/responses", `{"model":"m","input":"slow too","background":true,"stream":true}`)
-		first := live.next(t)
-		streamed, _ := dig(object(t, []byte(first.data)), "response", "id").(string)
-		for e := first; !strings.HasSuffix(e.name, "output_text.delta"); {
-			e = live.next(t)
-		}
-		live.cancel()
-		g.load(site + "\nheader X-Other 1")
-		resumed := g.stream("/v1/responses", `{"model":"m","input":"a third","background":true,"stream":true}`)
-		cancelled, _ := dig(object(t, []byte(resumed.next(t).data)), "response", "id").(string)
-		a := g.post("/v1/responses/"+cancelled+"/cancel", "")
-		if a.status != 200 || object(t, []byte(a.body))["status"] != "cancelled" {
-			t.Errorf("%d %s", a.status, a.body)
-		}
-		if rest := resumed.rest(t); rest[len(rest)-1].data != "[DONE]" || count(kinds(rest), "response.completed") != 0 {
-			t.Errorf("a cancelled stream ended with %v", kinds(rest))
-		}
-		again := g.post("/v1/responses/"+cancelled+"/cancel", "")
-		if again.body != a.body {
-			t.Errorf("cancelled twice: %s", again.body)
-		}
-		m.release()
-
-		done := g.waitFor(id, "completed")
-		if got := dig(done, "output", 0, "content", 0, "text"); got != "answer 1 to slow" || done["created_at"] != queued["created_at"] {
-			t.Errorf("%v", done)
-		}
-		g.waitFor(streamed, "completed")
-		all := g.get("/v1/responses/" + streamed + "?stream=true")
-		events := all.events()
-		if text(events) != "answer 1 to slow too" || count(kinds(events), "response.completed") != 1 || events[0].data != first.data {
-			t.Errorf("%s", all.body)
-		}
-		for i, e := range events[:len(events)-1] {
-			if n := object(t, []byte(e.data))["sequence_number"]; n != float64(i) {
-				t.Errorf("event %d has number %v", i, n)
-			}
-		}
-		rest := g.get("/v1/responses/" + streamed + "?stream=true&starting_after=3").events()
-		if len(rest) != len(events)-4 || rest[0].data != events[4].data {
-			t.Errorf("%d of %d events after 3", len(rest), len(events))
-		}
-		next := g.post("/v1/responses", `{"model":"m","input":"next","previous_response_id":"`+streamed+`"}`)
-		if got, want := m.last(t), "user: slow too\nassistant: answer 1 to slow too\nuser: next\n"; next.status != 200 || got != want {
-			t.Errorf("%d, asked\n%s", next.status, got)
-		}
-		if a := g.post("/v1/responses/"+object(t, []byte(next.body))["id"].(string)+"/cancel", ""); a.status != 400 || a.openAIError(t).Message != "Cannot cancel a synchronous response." {
-			t.Errorf("%d %s", a.status, a.body)
-		}
-		if a := g.post("/v1/responses", `{"model":"m","input":"x","background":true,"store":false}`); a.status != 400 || a.openAIError(t).param() != "background" {
-			t.Errorf("%d %s", a.status, a.body)
-		}
-	})
-}
-
-// What an upstream refuses is how a background response fails.
-func TestStateBackgroundFails(t *testing.T) {
-	for name, addr := range map[string]string{
-		"refused": upstream(t, func(w http.ResponseWriter, r *http.Request) {
-			http.Error(w, `{"error":{"message":"no such model","type":"invalid_request_error","code":"model_not_found"}}`, 404)
-		}),
-		"down": deadAddr(t),
-		"cut": upstream(t, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "text/event-stream")
-			io.WriteString(w, "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"half\"}}]}\n\n")
-			w.(http.Flusher).Flush()
-			panic(http.ErrAbortHandler)
-		}),
-	} {
-		for _, stream := range []string{"false", "true"} {
-			t.Run(name+" "+stream, func(t *testing.T) {
-				g := start(t, "chat2response "+addr+" {\n mode chat\n}")
-				a := g.post("/v1/responses", `{"model":"m","input":"x","background":true,"stream":`+stream+`}`)
-				id := ""
-				if stream == "true" {
-					events := a.events()
-					if kinds(events)[len(events)-2] != "response.failed" {
-						t.Fatalf("%s", a.body)
-					}
-					id = dig(object(t, []byte(events[0].data)), "response", "id").(string)
-				} else {
-					id = object(t, []byte(a.body))["id"].(string)
-				}
-				failed := g.waitFor(id, "failed")
-				if dig(failed, "error", "code") == nil || dig(failed, "error", "message") == "" {
-					t.Errorf("%v", failed)
-				}
-				if a := g.post("/v1/responses", `{"model":"m","input":"x","previous_response_id":"`+id+`"}`); a.status != 400 {
-					t.Errorf("a failed response was continued: %d %s", a.status, a.body)
-				}
-			})
-		}
-	}
-}
-
 // Of two who continue one conversation at once, the second is told to try again.
 func TestStateConversationLocked(t *testing.T) {
 	m, addr := holding(t)
@@ -764,23 +455,7 @@ func TestStateLocal(t *testing.T) {
 		if previous != "" {
 			p.PreviousResponseID = openai.String(previous)
 		}
-		var resp *responses.Response
-		if i%2 == 0 {
-			stream := c.Responses.NewStreaming(ctx, p)
-			for stream.Next() {
-				if e := stream.Current(); e.Type == "response.completed" {
-					resp = &e.Response
-				}
-			}
-			if err := stream.Err(); err != nil {
-				t.Fatal(err)
-			}
-		} else {
-			var err error
-			if resp, err = c.Responses.New(ctx, p); err != nil {
-				t.Fatal(err)
-			}
-		}
+		resp := turnOf(t, c, p, i%2 == 0)
 		if got := object(t, []byte(resp.RawJSON())); got["store"] != true || resp.PreviousResponseID != previous {
 			t.Fatalf("turn %d: %s", i, resp.RawJSON())
 		}
