@@ -30,9 +30,9 @@ import (
 
 // The numbers are those of the acceptance tests, and of the figures, of the document
 // that this gateway's reliability was planned with. Others of them are elsewhere:
-// 12 (F7, F8) in convert's TestCuts and in TestUpstreamDiesInMidStream, 17 (F19) in
-// TestClientLeaves, 21's parser in sse, 39 (F9) in the fuzz targets of each package,
-// F6 in keystore's TestKill.
+// 12 (F7, F8) in convert's TestStreamCuts and in TestUpstreamDiesInMidStream, 17 (F19) in
+// TestClientLeaves, 21's parser in sse, 39 (F9) in the fuzz targets of each package and in
+// TestSoakInputs, F6 in keystore's TestKill.
 
 // TestCredentials is number 9: with keys of the gateway's own, nothing that a client
 // sends as a credential reaches the upstream, on any lane.
