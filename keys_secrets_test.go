@@ -29,6 +29,7 @@ func TestKeysSecrets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, good := fake(t, fakeopenai.Options{Dialect: "generic", APIKey: upstreamKey})
 			_, other := fake(t, fakeopenai.Options{Dialect: "generic", APIKey: "another"}) // repeats the key that it refuses
+			_, azure := fake(t, fakeopenai.Options{Dialect: "azure", APIKey: upstreamKey})
 			g := start(t, "respond ok")
 			_, port, _ := net.SplitHostPort(g.addr)
 			config := adapt(t, `{
@@ -62,6 +63,12 @@ func TestKeysSecrets(t *testing.T) {
 						admin_token {env.CANARY_ADMIN}
 					}
 					to `+good+`
+					upstream azure-* {
+						api_key {env.CANARY_UPSTREAM}
+						mode chat
+						dialect azure
+						to `+azure+`
+					}
 					upstream wrong-* {
 						api_key {env.CANARY_UPSTREAM}
 						mode chat
@@ -88,7 +95,7 @@ func TestKeysSecrets(t *testing.T) {
 				{"Authorization", "Bearer " + token, "X-Api-Key", stranger}, {"X-Api-Key", stranger}, {"Authorization", "Basic " + stranger},
 				{"Cookie", "session=" + stranger}, {"Authorization", "Bearer " + token + "x"},
 			} {
-				for _, model := range []string{"fake-text", "wrong-model", "fake-error401", "fake-error500", "fake-cut"} {
+				for _, model := range []string{"fake-text", "wrong-model", "fake-error401", "fake-error500", "fake-cut", "azure-text", "azure-cut"} {
 					for _, stream := range []bool{false, true} {
 						ask(g.post("/v1/responses", responsesBody(model, stream), header...))
 					}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/labiium/chat2response/convert"
 	"github.com/labiium/chat2response/keystore"
@@ -55,6 +56,7 @@ type Upstream struct {
 	HandleRaw json.RawMessage `json:"handle,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
 	handler caddyhttp.MiddlewareHandler
+	keyed   bool // handler's transport is an apiKeyTransport
 	managed bool // clients bring keys of the gateway
 	base    string
 	apiKey  string
@@ -86,6 +88,11 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 			return fmt.Errorf("loading the handler: %w", err)
 		}
 		u.handler = mod.(caddyhttp.MiddlewareHandler)
+		if proxy, ok := mod.(*reverseproxy.Handler); ok && u.Dialect == "azure" {
+			if t, ok := proxy.Transport.(*reverseproxy.HTTPTransport); ok {
+				proxy.Transport, u.keyed = apiKeyTransport{t}, true
+			}
+		}
 	}
 	return nil
 }
@@ -276,11 +283,30 @@ func (u *Upstream) authorize(header http.Header) {
 	if u.apiKey == "" {
 		return
 	}
-	if u.Dialect == "azure" {
+	switch {
+	case u.Dialect != "azure":
+		header.Set("Authorization", "Bearer "+u.apiKey)
+	case u.keyed:
+		header.Set("Authorization", apiKeyScheme+u.apiKey)
+	default:
 		header.Set("Api-Key", u.apiKey)
-		return
 	}
-	header.Set("Authorization", "Bearer "+u.apiKey)
+}
+
+// apiKeyScheme marks an Authorization that apiKeyTransport sends as Api-Key.
+const apiKeyScheme = "Api-Key "
+
+// apiKeyTransport sends Azure's header, which is not in the request that reverse_proxy
+// sees: it logs requests, and of credentials it knows Authorization only.
+type apiKeyTransport struct{ *reverseproxy.HTTPTransport }
+
+func (t apiKeyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if key, ok := strings.CutPrefix(r.Header.Get("Authorization"), apiKeyScheme); ok {
+		r = r.Clone(r.Context())
+		r.Header.Del("Authorization")
+		r.Header.Set("Api-Key", key)
+	}
+	return t.HTTPTransport.RoundTrip(r)
 }
 
 var tokens = regexp.MustCompile(keystore.TokenPattern)
