@@ -591,6 +591,31 @@ func runCaddy(file string) {
 	select {}
 }
 
+// startChild starts a gateway with a site in a process of its own, with two seconds of
+// grace.
+func startChild(t *testing.T, site string) (*gateway, *exec.Cmd) {
+	t.Helper()
+	g := &gateway{t: t, addr: freeAddr(t)}
+	g.url = "http://" + g.addr
+	_, port, _ := net.SplitHostPort(g.addr)
+	file := filepath.Join(t.TempDir(), "caddy.json")
+	os.WriteFile(file, adapt(t, "{\n admin off\n persist_config off\n auto_https off\n storage file_system "+t.TempDir()+"\n grace_period 2s\n}\nhttp://:"+port+
+		" {\n bind 127.0.0.1\n"+site+"\n}"), 0o600)
+	child := exec.Command(os.Args[0], "caddy-run", file)
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { child.Process.Kill() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+	return g, child
+}
+
 // TestTerm is number 28 (F5): on SIGTERM the answers that end within the grace period
 // do, the others end with a failure, and the process with 0.
 func TestTerm(t *testing.T) {
@@ -612,24 +637,7 @@ func TestTerm(t *testing.T) {
 		w.Write(slices.Concat(all[4:]...))
 	}))
 	t.Cleanup(up.Close)
-	g := &gateway{t: t, addr: freeAddr(t)}
-	g.url = "http://" + g.addr
-	_, port, _ := net.SplitHostPort(g.addr)
-	file := filepath.Join(t.TempDir(), "caddy.json")
-	os.WriteFile(file, adapt(t, "{\n admin off\n persist_config off\n auto_https off\n storage file_system "+t.TempDir()+"\n grace_period 2s\n}\nhttp://:"+port+
-		" {\n bind 127.0.0.1\n chat2response "+up.Listener.Addr().String()+" {\n mode chat\n }\n}"), 0o600)
-	child := exec.Command(os.Args[0], "caddy-run", file)
-	out, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { child.Process.Kill() })
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("%q %v", line, err)
-	}
+	g, child := startChild(t, "chat2response "+up.Listener.Addr().String()+" {\n mode chat\n}")
 	answers := make([]httpAnswer, 2*each)
 	var wg sync.WaitGroup
 	for i := range answers {

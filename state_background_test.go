@@ -3,7 +3,9 @@ package chat2response
 import (
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -137,6 +139,36 @@ func TestStateBackgroundFails(t *testing.T) {
 					t.Errorf("a failed response was continued: %d %s", a.status, a.body)
 				}
 			})
+		}
+	}
+}
+
+// A gateway that is told to stop fails what it does in the background at once: whoever
+// asks the next one need not wait for the lease to run out.
+func TestStateBackgroundTerm(t *testing.T) {
+	m, addr := holding(t)
+	t.Cleanup(m.release)
+	site := "chat2response " + addr + " {\n mode chat\n state bbolt " + filepath.Join(t.TempDir(), "state.db") + "\n}"
+	g, child := startChild(t, site)
+	polled, _ := object(t, []byte(g.post("/v1/responses", `{"model":"m","input":"slow","background":true}`).body))["id"].(string)
+	events := g.stream("/v1/responses", `{"model":"m","input":"slow","background":true,"stream":true}`)
+	defer events.cancel()
+	streamed, _ := dig(object(t, []byte(events.next(t).data)), "response", "id").(string)
+	ids := []string{polled, streamed}
+	for _, id := range ids {
+		g.waitFor(id, "in_progress")
+	}
+	child.Process.Signal(syscall.SIGTERM)
+	told := time.Now()
+	if err := child.Wait(); err != nil {
+		t.Errorf("the process ended with %v", err)
+	}
+	t.Logf("ended after %v", time.Since(told))
+	next := start(t, site)
+	for _, id := range ids {
+		body := object(t, []byte(next.get("/v1/responses/"+id).body))
+		if body["status"] != "failed" || dig(body, "error", "code") == nil {
+			t.Errorf("%s is %v: %v", id, body["status"], body["error"])
 		}
 	}
 }
