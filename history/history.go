@@ -81,6 +81,8 @@ type History struct {
 	secret *secret
 	usage  map[string]*usage // by tenant
 	jobs   map[string]*Job   // that run in this process, by space and id
+
+	crowd sync.Mutex // of whoever makes room in a store that is full
 }
 
 // New returns the history in s, which the caller keeps open. It reads nothing yet.

@@ -115,6 +115,9 @@ func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...strin
 	if _, remote := h.store.(store.Remote); remote {
 		recount = recountRemote
 	}
+	if err := h.crowdOut(ctx, size, t, spare); err != nil {
+		return nil, err
+	}
 	u := h.usageOf(t.name)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -175,8 +178,23 @@ func (t Tenant) ledger(ctx context.Context, limit int, f func(store.Entry) (bool
 // makeRoom removes the oldest until so much more fits.
 func (t Tenant) makeRoom(ctx context.Context, u *usage, records, size int64, spare []string) error {
 	c := &t.h.c
-	err := t.ledger(ctx, 32, func(e store.Entry) (bool, error) {
-		if u.fits(c, records, size) {
+	err := t.evict(ctx, u, spare, func() bool { return u.fits(c, records, size) })
+	if err == nil && len(spare) > 0 && !u.fits(c, records, size) {
+		return t.makeRoom(ctx, u, records, size, nil)
+	}
+	if err == nil && !u.fits(c, records, size) {
+		// The sum was too high (something expired), or all there is is being written at this moment.
+		if err = t.recount(ctx, u); err == nil && !u.fits(c, records, size) {
+			err = fmt.Errorf("%w: %d bytes more find no room beside what is being written for the same owner", ErrUnavailable, size)
+		}
+	}
+	return err
+}
+
+// evict removes the oldest until it is enough, or there is no more.
+func (t Tenant) evict(ctx context.Context, u *usage, spare []string, enough func() bool) error {
+	return t.ledger(ctx, 32, func(e store.Entry) (bool, error) {
+		if enough() {
 			return false, nil
 		}
 		if len(e.ID) < 3 || slices.Contains(spare, e.ID) {
@@ -195,16 +213,62 @@ func (t Tenant) makeRoom(ctx context.Context, u *usage, records, size int64, spa
 		t.h.count.evicted.Add(1)
 		return true, nil
 	})
-	if err == nil && len(spare) > 0 && !u.fits(c, records, size) {
-		return t.makeRoom(ctx, u, records, size, nil)
+}
+
+// crowdOut makes room for so many more bytes in a store with a bound of its own, where all owners together may reach it
+// before one of them reaches MaxBytes: the oldest of whoever has the most gives way. What this process has written nothing
+// for since its start, or a change of the settings, is not known, and stays.
+func (h *History) crowdOut(ctx context.Context, size int64, asks Tenant, spare []string) error {
+	s, ok := h.store.(store.Bounded)
+	if !ok {
+		return nil
 	}
-	if err == nil && !u.fits(c, records, size) {
-		// The sum was too high (something expired), or all there is is being written at this moment.
-		if err = t.recount(ctx, u); err == nil && !u.fits(c, records, size) {
-			err = fmt.Errorf("%w: %d bytes more find no room beside what is being written for the same owner", ErrUnavailable, size)
+	_, bound := s.Room()
+	need := min(2*size+bound/8, bound/2) // names and book-keeping, and what others write meanwhile
+	enough := func() bool {
+		free, _ := s.Room()
+		return free >= need
+	}
+	if enough() {
+		return nil
+	}
+	h.crowd.Lock()
+	defer h.crowd.Unlock()
+	tried := map[string]bool{}
+	for !enough() {
+		name, u := h.largest(tried)
+		if u == nil {
+			return nil // the store says what is missing
+		}
+		t, kept, removed := Tenant{h: h, name: name}, []string(nil), 0
+		if name == asks.name {
+			kept = spare
+		}
+		u.mu.Lock()
+		before := u.records.Load()
+		err := t.evict(ctx, u, kept, func() bool {
+			removed = int(before - u.records.Load())
+			return removed >= 32 || enough() // by then another may have the most
+		})
+		u.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		tried[name] = removed < 32
+	}
+	return nil
+}
+
+// largest is the usage of who has the most bytes, but for those who were tried.
+func (h *History) largest(tried map[string]bool) (name string, most *usage) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for n, u := range h.usage {
+		if size := u.bytes.Load(); size > 0 && !tried[n] && (most == nil || size > most.bytes.Load()) {
+			name, most = n, u
 		}
 	}
-	return err
+	return name, most
 }
 
 // remove removes what a ledger entry stands for, but not the entry. A reader that comes meanwhile finds it whole or

@@ -101,6 +101,51 @@ func TestCaps(t *testing.T) {
 	})
 }
 
+// In a store that all owners together fill before any of them reaches its own bound, the oldest of whoever has the most
+// give way, and everybody can go on.
+func TestFullStore(t *testing.T) {
+	s := openStore(t, &store.Memory{Name: t.Name(), MaxBytes: 1 << 20})
+	h := newHistory(t, s, history.Config{MaxBytes: 1 << 20})
+	small := h.Tenant("small")
+	kept := turn(t, small, "", "mine", "mine")
+	last := map[int]string{}
+	for i := range 300 { // some 6 KB each, twice what fits
+		owner := i % 7
+		last[owner] = turn(t, h.Tenant(n("t", owner)), last[owner], strings.Repeat("x", 3000), strings.Repeat("y", 3000))
+		if i%100 == 0 { // or their chains grow longer than what may be kept
+			clear(last)
+		}
+	}
+	for owner, id := range last {
+		_, err := h.Tenant(n("t", owner)).Response(ctx, id)
+		want(t, err, nil)
+	}
+	_, err := small.Response(ctx, kept)
+	want(t, err, nil)
+	turn(t, h.Tenant("new"), "", "a", "b")
+	if h.Stats().Evicted < 100 {
+		t.Errorf("%d evicted", h.Stats().Evicted)
+	}
+	for owner := range 7 {
+		a := h.Tenant(n("t", owner))
+		there, bytes, orphans, err := a.Audit(ctx)
+		want(t, err, nil)
+		if r, b := a.Account(); r != there || b != bytes || orphans != 0 {
+			t.Errorf("%d records of %d bytes, %d entries without; the account says %d of %d", there, bytes, orphans, r, b)
+		}
+	}
+	// At once.
+	var wg sync.WaitGroup
+	for owner := range 8 {
+		wg.Go(func() {
+			for range 100 {
+				turn(t, h.Tenant(n("t", owner)), "", strings.Repeat("x", 2000), strings.Repeat("y", 2000))
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // At its cap, a tenant does not lose what it is continuing, however old that is.
 func TestCapsSpare(t *testing.T) {
 	h := newHistory(t, newMemory(t), history.Config{MaxRecords: 4})

@@ -324,6 +324,12 @@ func (m *memory) List(ctx context.Context, space string, p Page) ([]Entry, error
 	return page, nil
 }
 
+func (m *memory) Room() (free, bound int64) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.max - m.used, m.max
+}
+
 func (m *memory) Ping(ctx context.Context) error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -364,7 +370,7 @@ func (m *memory) sweepSpace(space string) {
 // Interface guards
 var (
 	_ Module                = (*Memory)(nil)
-	_ Store                 = (*memoryShare)(nil)
+	_ Bounded               = (*memoryShare)(nil)
 	_ caddy.Provisioner     = (*Memory)(nil)
 	_ caddy.Validator       = (*Memory)(nil)
 	_ caddyfile.Unmarshaler = (*Memory)(nil)

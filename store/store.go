@@ -104,6 +104,14 @@ type Remote interface {
 	KeepIndexed(space string, f func(value []byte) (score int64, ok bool))
 }
 
+// Bounded is a [Store] that takes no more than a number of bytes and then answers [ErrFull].
+type Bounded interface {
+	Store
+
+	// Room returns how many bytes are free and how many there are in all.
+	Room() (free, bound int64)
+}
+
 // Change is one write: Old nil creates, New nil removes, both replace.
 type Change struct {
 	Space, ID string
