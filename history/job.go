@@ -211,16 +211,11 @@ func (s *saving) replace(ctx context.Context, was int64) error {
 		return err
 	}
 	defer room.free()
-	growth := &reservation{}
-	pointers := pointing{}
-	pointers.to(r.items, place{Response: id, Size: s.size}, until)
-	if s.chunk != nil {
-		if growth, err = s.chunk.open(ctx, s.spare); err != nil {
-			return err
-		}
-		defer growth.free()
-		pointers.to(s.chunk.items, s.chunk.place(), s.chunk.expires)
+	pointers, growth, err := s.places(ctx, until)
+	if err != nil {
+		return err
 	}
+	defer growth.free()
 	if err := t.point(ctx, pointers); err != nil {
 		return err
 	}

@@ -160,7 +160,7 @@ func (s *saving) measure() error {
 }
 
 // create writes a new response. The record is last: it is there when everything is.
-func (s *saving) create(ctx context.Context) (err error) {
+func (s *saving) create(ctx context.Context) error {
 	t, r := s.t, s.record
 	id, until := r.response.ID, untilFrom(time.UnixMicro(r.Created), t.h.c.TTL)
 	room, err := t.reserve(ctx, 1, s.size, s.spare...)
@@ -168,16 +168,11 @@ func (s *saving) create(ctx context.Context) (err error) {
 		return err
 	}
 	defer room.free()
-	growth := &reservation{}
-	pointers := pointing{}
-	pointers.to(r.items, place{Response: id, Size: s.size}, until)
-	if s.chunk != nil {
-		if growth, err = s.chunk.open(ctx, s.spare); err != nil {
-			return err
-		}
-		defer growth.free()
-		pointers.to(s.chunk.items, s.chunk.place(), s.chunk.expires)
+	pointers, growth, err := s.places(ctx, until)
+	if err != nil {
+		return err
 	}
+	defer growth.free()
 	besides := []func() error{
 		func() error { return t.enter(ctx, room, isResponse, id, r.Created, until) },
 		func() error { return t.point(ctx, pointers) },
@@ -208,6 +203,21 @@ func (s *saving) create(ctx context.Context) (err error) {
 		return err // perhaps it was written, so its ledger entry stays
 	}
 	return t.repoint(ctx, pointers)
+}
+
+// places opens the conversation's chunk, if there is one, and returns where the items will stand and the room that the
+// chunk has reserved.
+func (s *saving) places(ctx context.Context, until int64) (pointers pointing, growth *reservation, err error) {
+	pointers, growth = pointing{}, &reservation{}
+	pointers.to(s.record.items, place{Response: s.record.response.ID, Size: s.size}, until)
+	if s.chunk == nil {
+		return pointers, growth, nil
+	}
+	if growth, err = s.chunk.open(ctx, s.spare); err != nil {
+		return nil, nil, err
+	}
+	pointers.to(s.chunk.items, s.chunk.place(), s.chunk.expires)
+	return pointers, growth, nil
 }
 
 // undo takes back what create has written before the record. What it misses expires.
