@@ -136,7 +136,7 @@ func (x *exchange) whole() error {
 		x.outcome = "upstream_error"
 		return err
 	}
-	if x.loop == nil && !x.stream {
+	if x.loop == nil && !x.compacts && !x.stream {
 		x.last = resp
 		return nil
 	}
@@ -166,6 +166,9 @@ func (x *exchange) writeWhole(resp *responses.Response) error {
 	if lost := x.record(resp); lost != nil {
 		return lost
 	}
+	if x.compactOf != nil {
+		return x.replyCompaction(resp)
+	}
 	body, err := x.req.Write(resp)
 	if err != nil {
 		return err
@@ -181,8 +184,11 @@ func (x *exchange) writeWhole(resp *responses.Response) error {
 // emit takes the events of the upstream's answer, in order.
 func (x *exchange) emit(e *responses.Event) error {
 	x.ended = x.ended || responses.Terminal(e.Type)
-	if x.loop != nil {
+	switch {
+	case x.loop != nil:
 		return x.loop.splice.Event(e)
+	case x.compacts:
+		return x.compacted(e)
 	}
 	return x.tell(e)
 }

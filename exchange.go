@@ -56,8 +56,11 @@ type exchange struct {
 	failure *convert.Error // the answer failed
 	cause   error          // what Caddy said of it
 	outcome string         // for the log and the metrics
-	lost    *convert.Error // the race for its conversation
+	lost    *convert.Error // the race for its conversation, or its summary
 	unkept  bool           // the answer was to be stored and could not be
+
+	compacts  bool             // the upstream's answer is a summary, for a compaction item
+	compactOf []responses.Item // what /responses/compact is asked to compact
 }
 
 // set sets a placeholder of the request.
@@ -92,6 +95,9 @@ func (x *exchange) serve() error {
 	}
 	if x.isCount() {
 		return x.countTokens()
+	}
+	if x.isCompact() {
+		return x.compact()
 	}
 	if x.route.name == "passthrough" {
 		return x.passThrough()
@@ -379,6 +385,7 @@ func (x *exchange) answerWith(o convert.Options) (err error) {
 		x.loop.options = o
 		return x.answer()
 	}
+	x.compacts = x.req.Compacts() && x.up.Mode == convert.Chat
 	if x.turn, err = x.req.To(x.up.Mode, o); err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (x *exchange) withTools() error {
 		return nil
 	}
 	req := x.req.Canonical
-	if c := req.ToolChoice; c != nil && c.Word == "none" {
+	if c := req.ToolChoice; c != nil && c.Word == "none" || x.req.Compacts() {
 		return nil
 	}
 	x.sent = nil

@@ -158,6 +158,7 @@ func (x *exchange) remember(m *memory, name string) error {
 			x.req.Past = []responses.Item{}
 		}
 	}
+	x.req.Past = convert.Uncompacted(x.req.Past)
 	return nil
 }
 

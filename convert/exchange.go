@@ -185,6 +185,7 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 		if o.Stored || r.Past != nil {
 			req.Input = unstored(req.Input, t.o.dialect())
 		}
+		req.Input = unsealed(req.Input, o.Sealer)
 		r.More.forResponses(&req, t.o.dialect())
 		if o.Model != "" {
 			req.Model = o.Model

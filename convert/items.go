@@ -91,6 +91,7 @@ func init() {
 		"mcp_list_tools":          func(*itemReader, string, *responses.Item) error { return nil }, // a listing, not history
 		"item_reference":          (*itemReader).reference,
 		"agent_message":           (*itemReader).agentMessage,
+		"compaction":              (*itemReader).compaction,
 
 		// What hosted tools did; the text that follows holds what came of it.
 		"web_search_call":       (*itemReader).drop,
@@ -102,8 +103,7 @@ func init() {
 		"computer_call_output":    refuse("the upstream cannot use a computer"),
 		"mcp_approval_request":    refuse("the upstream runs no MCP tools"),
 		"mcp_approval_response":   refuse("the upstream runs no MCP tools"),
-		"compaction":              refuse("only the server that made it can read it; start from the conversation itself"),
-		"compaction_trigger":      refuse("the upstream cannot compact a conversation"),
+		"compaction_trigger":      refuse("it must be the last of the input"),
 		"program":                 refuse("the upstream cannot run programs"),
 		"program_output":          refuse("the upstream cannot run programs"),
 		"multi_agent_call":        refuse("the upstream runs no other agents"),

@@ -142,6 +142,13 @@ func toChat(req *responses.Request, o *Options, report *Report, names *Names) (*
 	if err := refuseState(req); err != nil {
 		return nil, err
 	}
+	summarizes := compacts(req.Input)
+	if summarizes {
+		var err error
+		if req, err = toSummarize(req, o); err != nil {
+			return nil, err
+		}
+	}
 	tools := &toolWriter{o: o, d: d, report: report, names: names, model: req.Model}
 	if o.Model != "" {
 		tools.model = o.Model
@@ -164,7 +171,9 @@ func toChat(req *responses.Request, o *Options, report *Report, names *Names) (*
 	if out.ToolChoice, err = tools.choice(req.ToolChoice); err != nil {
 		return nil, err
 	}
-	out.Tools, out.WebSearchOptions = tools.out, tools.search
+	if !summarizes { // nor those of the input's items
+		out.Tools, out.WebSearchOptions = tools.out, tools.search
+	}
 	if len(out.Tools) > 0 {
 		out.ParallelToolCalls = req.ParallelToolCalls
 	}

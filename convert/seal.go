@@ -16,9 +16,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Sealer makes and reads the opaque encrypted_content of reasoning items: a
-// client that has its turns stored nowhere carries the model's reasoning in it,
-// without being able to read or to forge it.
+// Sealer makes and reads the opaque encrypted_content of reasoning and compaction
+// items: a client that has its turns stored nowhere carries the model's reasoning,
+// or the summary of a conversation, in it, without being able to read or to forge it.
 //
 // A Sealer is safe for concurrent use. A nil one seals nothing and opens nothing.
 type Sealer struct {
@@ -77,6 +77,8 @@ type sealed struct {
 	Text string `json:"t,omitzero"`
 	// Calls is what the upstream wants to see again in its tool calls, by call id.
 	Calls map[string]jsontext.Value `json:"c,omitzero"`
+	// Summary is what a compaction item stands for.
+	Summary string `json:"s,omitzero"`
 }
 
 // maxSealed bounds what a blob may unpack to.
