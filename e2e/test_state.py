@@ -137,3 +137,17 @@ def test_another_clients_response_does_not_exist(client):
     mine = client.responses.create(model="demo", input="Hello!")
     with pytest.raises(openai.NotFoundError):
         client.with_options(api_key="sk-of-another-client").responses.retrieve(mine.id)
+
+
+def test_compact(client, remembering):
+    if remembering.mode == "responses":
+        pytest.skip("the upstream compacts, and this one cannot")
+    first = client.responses.create(model="demo", input="The word is xylophone.")
+    compacted = client.responses.compact(model="demo", previous_response_id=first.id)
+    assert [i.type for i in compacted.output] == ["message", "compaction"] and compacted.output[1].encrypted_content
+    rest = [i.model_dump(exclude_none=True) for i in compacted.output]
+    again = client.responses.create(model="demo", input=[*rest, {"role": "user", "content": "And then?"}])
+    assert again.status == "completed" and "And then?" in again.output_text
+    chained = client.responses.create(model="demo", input=[{"type": "compaction_trigger"}], previous_response_id=first.id)
+    assert [i.type for i in chained.output] == ["compaction"]
+    assert "Go on." in client.responses.create(model="demo", input="Go on.", previous_response_id=chained.id).output_text
