@@ -219,7 +219,7 @@ func (t *Turn) chatToResponses() (*responses.Request, error) {
 		if err != nil {
 			return nil, err
 		}
-		req.Input = slices.Concat(unstored(t.req.Past, t.o.dialect()), own)
+		req.Input = slices.Concat(unsealed(unstored(t.req.Past, t.o.dialect()), t.o.Sealer), own)
 	}
 	if t.o.Stored {
 		req.Store = new(bool)
