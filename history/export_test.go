@@ -16,9 +16,12 @@ func (h *History) Hasten(lease, poll, flush, keepEvents time.Duration) {
 func (t Tenant) Space(kind string) string { return t.space(kind) }
 func (t Tenant) LedgerSpace() string      { return t.space(ledgerSpace) }
 
-// Account is what this process believes the tenant has.
+// Account is what this process believes the tenant has. What moves from the reserved to the written at this moment is
+// counted once: makers of room may count it twice, to be safe, but no cap is passed by that.
 func (t Tenant) Account() (records, bytes int64) {
 	u := t.h.usageOf(t.name)
+	u.gate.Lock()
+	defer u.gate.Unlock()
 	return u.records.Load() + u.pendingRecords.Load(), u.bytes.Load() + u.pendingBytes.Load()
 }
 
