@@ -15,13 +15,16 @@ import (
 	"github.com/labiium/chat2response/internal/fakeopenai"
 )
 
-// directions are the ways on which an answer is translated.
-var directions = []struct {
+// direction is a client's API at an upstream's.
+type direction struct {
 	name, path string
 	body       func(model string, stream bool) string
 	upstream   fakeopenai.API
 	chatFace   bool // the client reads Chat
-}{
+}
+
+// directions are the ways on which an answer is translated.
+var directions = []direction{
 	{"responses from chat", "/v1/responses", responsesBody, fakeopenai.Chat, false},
 	{"chat from responses", "/v1/chat/completions", chatBody, fakeopenai.Responses, true},
 	{"proxy, chat body, from chat", "/proxy", chatBody, fakeopenai.Chat, false},
@@ -137,36 +140,42 @@ func checkDeath(t *testing.T, a httpAnswer, chatFace bool, n int) {
 func TestClientLeaves(t *testing.T) {
 	for _, d := range append(directions, directions[0]) {
 		t.Run(d.name, func(t *testing.T) {
-			gone := make(chan time.Time, 1)
-			first := frames(d.upstream, "openai", "text")[0]
-			addr := upstream(t, func(w http.ResponseWriter, r *http.Request) {
-				io.Copy(io.Discard, r.Body)
-				w.Header().Set("Content-Type", "text/event-stream")
-				w.Write(first)
-				http.NewResponseController(w).Flush()
-				<-r.Context().Done()
-				gone <- time.Now()
-			})
-			g := start(t, "chat2response "+addr+" {\n mode "+string(d.upstream)+"\n}")
-			best := time.Hour
-			for range 5 {
-				s := g.stream(d.path, d.body("fake-text", true))
-				s.next(t)
-				left := time.Now()
-				s.cancel()
-				select {
-				case at := <-gone:
-					best = min(best, at.Sub(left))
-				case <-time.After(5 * time.Second):
-					t.Fatal("the upstream was never cancelled")
-				}
-			}
+			best := slices.Min(leaves(t, d, 5))
 			t.Logf("after %v", best)
 			if best > 100*time.Millisecond {
 				t.Errorf("the upstream was cancelled after %v", best)
 			}
 		})
 	}
+}
+
+// leaves leaves so many streams, one after the other, and returns how long after that
+// the upstream heard of each.
+func leaves(t *testing.T, d direction, times int) (took []time.Duration) {
+	gone := make(chan time.Time, 1)
+	first := frames(d.upstream, "openai", "text")[0]
+	addr := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Write(first)
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		gone <- time.Now()
+	})
+	g := start(t, "chat2response "+addr+" {\n mode "+string(d.upstream)+"\n}")
+	for range times {
+		s := g.stream(d.path, d.body("fake-text", true))
+		s.next(t)
+		left := time.Now()
+		s.cancel()
+		select {
+		case at := <-gone:
+			took = append(took, at.Sub(left))
+		case <-time.After(5 * time.Second):
+			t.Fatal("the upstream was never cancelled")
+		}
+	}
+	return took
 }
 
 // TestClientLeavesBeforeTheAnswer is the same before the upstream has said a word.

@@ -152,6 +152,20 @@ func soakStream(g *gateway, path, body string) string {
 // TestSoakStreamsOverReloads is number 13 with a thousand streams.
 func TestSoakStreamsOverReloads(t *testing.T) { reloads(t, 1000) }
 
+// TestSoakClientLeaves is F19 with a thousand clients that leave in each direction.
+func TestSoakClientLeaves(t *testing.T) {
+	for _, d := range directions {
+		t.Run(d.name, func(t *testing.T) {
+			took := leaves(t, d, 1000)
+			slices.Sort(took)
+			t.Logf("the upstream hears of it after %v (median), %v (p99), %v (longest)", took[500], took[990], took[999])
+			if took[990] > 100*time.Millisecond {
+				t.Error("too late")
+			}
+		})
+	}
+}
+
 // TestSoakManyStreams is number 22 (F1): two thousand translated streams that stand open
 // take 128 KiB of a gateway's resident memory each at most, and 350 MiB in all.
 func TestSoakManyStreams(t *testing.T) {
