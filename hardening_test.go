@@ -699,3 +699,28 @@ func TestBombs(t *testing.T) {
 		t.Errorf("%d requests reached the upstream", n)
 	}
 }
+
+// TestRefusedWhileSending: a client whose connection ends with its request sees why it
+// is refused, although it has not sent all of its body.
+func TestRefusedWhileSending(t *testing.T) {
+	_, addr := fake(t, fakeopenai.Options{})
+	g := start(t, "chat2response "+addr+" {\n mode chat\n keys memory\n}")
+	conn, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	body := `{"model":"m","input":"` + strings.Repeat("a", 200<<10) + `"}`
+	fmt.Fprintf(conn, "POST /v1/responses HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body[:1000])
+	time.Sleep(time.Second) // net/http waits half of one before it closes a connection
+	for part := range slices.Chunk([]byte(body[1000:]), 50<<10) {
+		if _, err := conn.Write(part); err != nil {
+			t.Errorf("sending the body: %v", err)
+		}
+	}
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	answer, err := io.ReadAll(conn)
+	if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 401")) {
+		t.Errorf("%v, after %q", err, answer)
+	}
+}

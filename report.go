@@ -2,6 +2,7 @@ package chat2response
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -98,9 +99,17 @@ func (x *exchange) fail(e *convert.Error) {
 	if out.Status < 400 || out.Status > 599 {
 		out.Status = http.StatusBadGateway
 	}
+	if x.r.Close {
+		// net/http reads what is left of a body only where the connection goes on. Where it does not, it would be
+		// reset under the client's hands, who would never see the error.
+		_, _ = io.CopyN(io.Discard, x.r.Body, maxUnread)
+	}
 	x.warn()
 	writeError(x.w, &out)
 }
+
+// maxUnread is how much is read of the body of a refused request, as net/http does.
+const maxUnread = 256 << 10
 
 // logFailure logs what is an upstream's fault.
 func (x *exchange) logFailure(e *convert.Error) {

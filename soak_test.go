@@ -213,6 +213,60 @@ func TestSoakManyStreams(t *testing.T) {
 	}
 }
 
+// TestSoakOverload is the rest of F15: with twice the clients that fit, as many are
+// served as at the peak, the others are turned away at once, and memory stays bounded.
+func TestSoakOverload(t *testing.T) {
+	const fit = 20
+	answer, _ := fakeopenai.Answer(fakeopenai.Chat, "openai", "text")
+	addr := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		time.Sleep(100 * time.Millisecond)
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(answer)
+	})
+	g, child := startChild(t, "chat2response "+addr+" {\n mode chat\n state off\n max_bodies 2100KiB\n}")
+	body := `{"model":"m","input":"` + strings.Repeat("a", 100<<10) + `"}`
+	load := func(clients int) (served, refused int, p99 time.Duration) {
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		var shed []time.Duration
+		end := time.Now().Add(5 * time.Second)
+		for range clients {
+			wg.Go(func() {
+				for time.Now().Before(end) {
+					began := time.Now()
+					a := g.post("/v1/responses", body)
+					took := time.Since(began)
+					mu.Lock()
+					switch {
+					case a.status == 200:
+						served++
+					case a.status == 503 && a.header.Get("Retry-After") != "":
+						shed = append(shed, took)
+					default:
+						t.Errorf("%d %v %.200s", a.status, a.err, a.body)
+					}
+					mu.Unlock()
+					if a.status == 503 {
+						time.Sleep(50 * time.Millisecond)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if slices.Sort(shed); len(shed) > 0 {
+			p99 = shed[len(shed)*99/100]
+		}
+		return served, len(shed), p99
+	}
+	peak, none, _ := load(fit)
+	served, refused, p99 := load(2 * fit)
+	t.Logf("%d served at the peak (%d refused), %d with twice the clients; %d refused, after %v at p99; %d MiB resident", peak, none, served, refused, p99, resident(t, child.Process.Pid)>>10)
+	if refused == 0 || float64(served) < 0.9*float64(peak) || p99 > 50*time.Millisecond || resident(t, child.Process.Pid) > 512<<10 {
+		t.Error("not so")
+	}
+}
+
 // resident is the resident memory of a process, in KiB.
 func resident(t *testing.T, pid int) (kib int) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
