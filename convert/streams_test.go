@@ -3,6 +3,7 @@ package convert
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"reflect"
 	"slices"
@@ -244,12 +245,14 @@ func endOf(api API, stream []byte) int {
 	return -1
 }
 
+var everywhere = flag.Bool("everywhere", false, "split and cut the streams of all fixtures at every byte, in minutes")
+
 // TestStreamSplits: the output does not depend on how the bytes arrive. The
 // parser, the only part that sees bytes, is given every fixture split at every
 // point and must make the same events of it; the whole road is given every byte
 // alone, the three line ends, and a sample of the splits: every 89th point, and
 // all of them around the line ends of OpenAI's own fixtures. A long
-// fixture is split at 100 points.
+// fixture is split at 100 points. With -everywhere, all others are split at every point.
 func TestStreamSplits(t *testing.T) {
 	eachFixture(t, func(t *testing.T, r *testRoute, stream []byte) {
 		want := bytes.Clone(r.run(nil, stream))
@@ -268,6 +271,9 @@ func TestStreamSplits(t *testing.T) {
 		step := 89
 		if len(stream) > longStream {
 			step = len(stream) / 10
+		}
+		if *everywhere && len(stream) <= longStream {
+			step = 1
 		}
 		for k := 1; k < len(stream); k += step {
 			same(fmt.Sprintf("split at %d", k), stream[:k], stream[k:])
@@ -322,7 +328,8 @@ func parserSplits(t *testing.T, r *testRoute, stream []byte) {
 // piece of it may do anything, and the end is then that of the events before. In
 // addition every 193rd byte is cut in a run of its own, and so are the bytes
 // around the upstream's last word. The upstream ends regularly or breaks off, in
-// turn. Of a long fixture 30 events are taken.
+// turn. Of a long fixture 30 events are taken. With -everywhere, every byte of the others is cut in
+// a run of its own.
 func TestStreamCuts(t *testing.T) {
 	eachFixture(t, func(t *testing.T, r *testRoute, stream []byte) {
 		ends := endOf(r.upstream, stream)
@@ -358,6 +365,9 @@ func TestStreamCuts(t *testing.T) {
 		stride := 193
 		if len(stream) > longStream {
 			stride = len(stream) / 3
+		}
+		if *everywhere && len(stream) <= longStream {
+			stride = 1
 		}
 		for k := 0; k <= len(stream); k += stride {
 			cut(k)
