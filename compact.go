@@ -3,7 +3,6 @@ package chat2response
 import (
 	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/labiium/chat2response/convert"
 	"github.com/labiium/chat2response/convert/responses"
@@ -11,7 +10,7 @@ import (
 
 // isCompact tells a request to compact a conversation.
 func (x *exchange) isCompact() bool {
-	return x.route.name == "passthrough" && x.r.Method == http.MethodPost && "/"+strings.Trim(x.route.path, "/") == "/responses/compact" && x.h.first(convert.Chat) != nil
+	return x.asksAside("/responses/compact")
 }
 
 // compact answers POST /responses/compact for models of a Chat upstream: with the
@@ -19,25 +18,8 @@ func (x *exchange) isCompact() bool {
 // there is. Upstreams that speak Responses compact for themselves. Nothing is stored.
 // https://platform.openai.com/docs/api-reference/responses/compact
 func (x *exchange) compact() error {
-	body, err := x.readBody()
-	if err != nil {
-		return err
-	}
-	up, alias, err := x.upstreamOf(body)
-	if err != nil {
-		return err
-	}
-	if up.Mode == convert.Responses {
-		setBody(x.r, body)
-		x.r.Header.Del("Content-Encoding")
-		return x.passThrough()
-	}
-	x.up, x.route.name = up, "convert" // it is read, and nothing is kept of it
-	if x.req, err = convert.Read(convert.Responses, body); err != nil {
-		return err
-	}
-	x.req.Out = convert.Responses
-	if err := x.recall(); err != nil {
+	alias, passed, err := x.readAside()
+	if passed || err != nil {
 		return err
 	}
 	c := x.req.Canonical

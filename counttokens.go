@@ -13,7 +13,37 @@ import (
 
 // isCount tells a request to count the tokens of a Responses request.
 func (x *exchange) isCount() bool {
-	return x.route.name == "passthrough" && x.r.Method == http.MethodPost && "/"+strings.Trim(x.route.path, "/") == "/responses/input_tokens" && x.h.first(convert.Chat) != nil
+	return x.asksAside("/responses/input_tokens")
+}
+
+// asksAside tells a request to a path that Responses has beside its own, and that is
+// answered here for Chat upstreams.
+func (x *exchange) asksAside(path string) bool {
+	return x.route.name == "passthrough" && x.r.Method == http.MethodPost && "/"+strings.Trim(x.route.path, "/") == path && x.h.first(convert.Chat) != nil
+}
+
+// readAside reads such a request, with what it continues. One for an upstream that
+// speaks Responses has been passed on to it.
+func (x *exchange) readAside() (alias string, passed bool, err error) {
+	body, err := x.readBody()
+	if err != nil {
+		return "", false, err
+	}
+	up, alias, err := x.upstreamOf(body)
+	if err != nil {
+		return "", false, err
+	}
+	if up.Mode == convert.Responses {
+		setBody(x.r, body)
+		x.r.Header.Del("Content-Encoding")
+		return "", true, x.passThrough()
+	}
+	x.up, x.route.name = up, "convert" // it is read, and nothing is kept of it
+	if x.req, err = convert.Read(convert.Responses, body); err != nil {
+		return "", false, err
+	}
+	x.req.Out = convert.Responses
+	return alias, false, x.recall()
 }
 
 // countTokens answers POST /responses/input_tokens for models of a Chat upstream: by
@@ -21,29 +51,8 @@ func (x *exchange) isCount() bool {
 // estimate and says so. Upstreams that speak Responses count for themselves.
 // https://platform.openai.com/docs/api-reference/responses/input-tokens
 func (x *exchange) countTokens() error {
-	body, err := x.readBody()
-	if err != nil {
-		return err
-	}
-	up, alias, err := x.upstreamOf(body)
-	if err != nil {
-		return err
-	}
-	if up.Mode == convert.Responses {
-		x.outcome = "passthrough"
-		if alias != "" {
-			if body, err = convert.SetModel(body, alias); err != nil {
-				return err
-			}
-		}
-		return x.direct(up, x.route.path, body)
-	}
-	x.up, x.route.name = up, "convert" // it is read, and nothing is kept of it
-	if x.req, err = convert.Read(convert.Responses, body); err != nil {
-		return err
-	}
-	x.req.Out = convert.Responses
-	if err := x.recall(); err != nil {
+	alias, passed, err := x.readAside()
+	if passed || err != nil {
 		return err
 	}
 	o, err := x.options(alias)

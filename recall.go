@@ -158,7 +158,7 @@ func (x *exchange) remember(m *memory, name string) error {
 			x.req.Past = []responses.Item{}
 		}
 	}
-	x.req.Past = convert.Uncompacted(x.req.Past)
+	x.req.Past = convert.Uncompacted(x.req.Past) // after Resolve: references reach what was compacted too
 	return nil
 }
 

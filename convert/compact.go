@@ -66,11 +66,17 @@ func (t *Turn) Compacted(resp *responses.Response) (*responses.Response, error) 
 
 // compaction reads a summary that this gateway has sealed.
 func (x *itemReader) compaction(at string, it *responses.Item) error {
-	sealed, ok := x.o.Sealer.open(it.EncryptedContent)
-	if !ok || sealed.Summary == "" {
+	message, ok := x.o.Sealer.summary(it)
+	if !ok {
 		return refuse("only the server that made it can read it; start from the conversation itself")(x, at, it)
 	}
-	return x.message(at, &responses.Item{Type: "message", Role: "developer", Content: responses.Text(summaryPrefix + sealed.Summary)})
+	return x.message(at, &message)
+}
+
+// summary opens a compaction item of this gateway's: the message that it stands for.
+func (s *Sealer) summary(it *responses.Item) (responses.Item, bool) {
+	sealed, ok := s.open(it.EncryptedContent)
+	return responses.Item{Type: "message", Role: "developer", Content: responses.Text(summaryPrefix + sealed.Summary)}, ok && sealed.Summary != ""
 }
 
 // unsealed has messages in the place of this gateway's summaries, which no upstream
@@ -80,9 +86,9 @@ func unsealed(items []responses.Item, s *Sealer) []responses.Item {
 		if items[i].Kind() != "compaction" {
 			continue
 		}
-		if sealed, ok := s.open(items[i].EncryptedContent); ok && sealed.Summary != "" {
+		if message, ok := s.summary(&items[i]); ok {
 			items = slices.Clone(items)
-			items[i] = responses.Item{Type: "message", Role: "developer", Content: responses.Text(summaryPrefix + sealed.Summary)}
+			items[i] = message
 		}
 	}
 	return items
