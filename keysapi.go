@@ -8,9 +8,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -168,7 +165,7 @@ func listKeys(w http.ResponseWriter, r *http.Request, keys *keystore.Keys) error
 }
 
 // admin says who may administer keys: whoever has an admin token, or a key with
-// the scope for it; without any token, programs on this machine.
+// the scope for it; where no admin token is set, clients that were started on this machine.
 func (k *Keys) admin(x *exchange) (keystore.Actor, error) {
 	r := x.r
 	peer, _, _ := net.SplitHostPort(r.RemoteAddr)
@@ -205,11 +202,11 @@ func (k *Keys) admin(x *exchange) (keystore.Actor, error) {
 			Message: "Managing keys needs the admin token: send it as 'Authorization: Bearer <token>'.",
 		}
 	}
-	if !isLocal(r) {
+	if !isLocalProgram(r) {
 		return keystore.Actor{}, &convert.Error{
 			Status: http.StatusForbidden, Type: "permission_error", Code: "admin_token_required",
-			Message: "Managing keys from another machine, through a proxy, or from a web page needs an admin token. Set " + adminTokenVar +
-				" (or admin_token in the keys block) and send it as 'Authorization: Bearer <token>'.",
+			Message: "Managing keys needs an admin token, but for a program that was started on the gateway's machine by the gateway's own user or root, and that is no proxy, tunnel or server. Set " +
+				adminTokenVar + " (or admin_token in the keys block) and send it as 'Authorization: Bearer <token>', or use 'chat2response keys' on that machine.",
 		}
 	}
 	return keystore.Actor{ID: "local", RemoteIP: peer}, nil
@@ -234,43 +231,6 @@ func (k *Keys) adminKey(x *exchange, token, peer string) (keystore.Actor, error)
 		return keystore.Actor{}, x.keyError(err)
 	}
 	return keystore.Actor{ID: key.ID, RemoteIP: peer}, nil
-}
-
-// isLocal tells whether a request comes from a program on this machine itself:
-// not through a proxy on it, and not from a web page in a browser on it, whoever
-// wrote that page.
-func isLocal(r *http.Request) bool {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return false
-	}
-	peer, err := netip.ParseAddr(host)
-	if err != nil || !peer.Unmap().IsLoopback() {
-		return false
-	}
-	name := r.Host
-	if h, _, err := net.SplitHostPort(name); err == nil {
-		name = h
-	}
-	if !slices.Contains([]string{"localhost", "127.0.0.1", "::1", "[::1]"}, strings.ToLower(name)) {
-		return false // a name that a stranger's DNS points here (DNS rebinding)
-	}
-	for _, forwarded := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
-		if len(r.Header.Values(forwarded)) > 0 {
-			return false
-		}
-	}
-	if origin := r.Header.Get("Origin"); origin != "" {
-		u, err := url.Parse(origin)
-		if err != nil || u.Host != r.Host {
-			return false
-		}
-	}
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "none" && site != "same-origin" {
-		return false
-	}
-	// A web page can send a form to any site without asking; it cannot send JSON.
-	return r.Method != http.MethodPost || checkMediaType(r.Header.Get("Content-Type")) == nil && r.Header.Get("Content-Type") != ""
 }
 
 // keyHeaders are the headers of a refusal.

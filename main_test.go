@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,10 @@ import (
 var storageDir = filepath.Join(os.TempDir(), "chat2response-test")
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv(asClient); address != "" {
+		beClient(address)
+	}
+	clientProcess = func(_, _ netip.AddrPort) bool { return true } // the tests' own process, which listens
 	if config := os.Getenv(stateChild); config != "" {
 		runStateChild(config)
 	}
