@@ -64,6 +64,11 @@ func (r GenerateRequest) validate() error {
 			return invalid(l.param, "%s: at most %d entries of 1 to %d bytes are possible", l.param, maxList, maxText)
 		}
 	}
+	for _, s := range r.Scopes {
+		if err := checkScope(s); err != nil {
+			return err
+		}
+	}
 	if r.RPM > maxRate || r.MaxParallel > maxRate {
 		return invalid("rpm", "rpm and max_parallel must be from 0 (no limit) to %d", maxRate)
 	}
