@@ -110,6 +110,7 @@ func (k *Keys) create(ctx context.Context, r Record) (Created, error) {
 	if err != nil {
 		return Created{}, ErrStoreUnavailable.because(err)
 	}
+	k.gate.saw(id)
 	c := created(r)
 	c.Token = new(formatToken(id, secret))
 	if !durable {

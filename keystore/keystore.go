@@ -59,10 +59,13 @@ type Config struct {
 // Keys are the keys in one store. All methods may be called at once from many goroutines.
 type Keys struct {
 	Config
-	store store.Store
-	cache *cache // nil unless others write to the store
-	memo  *memo
-	used  lastUsed
+	store      store.Store
+	remote     bool   // others write to the store as well
+	cache      *cache // nil unless others do and what they wrote may be believed for a while
+	gate       *gate
+	memo       *memo
+	used       lastUsed
+	background *background
 
 	maintenance sync.Mutex
 	nextPurge   time.Time
@@ -95,15 +98,19 @@ func New(s store.Store, c Config) (*Keys, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	k := &Keys{Config: c, store: s, memo: newMemo(), stopWatch: func() {}}
+	k := &Keys{
+		Config: c, store: s, gate: newGate(c.Now), memo: newMemo(), background: newBackground(), stopWatch: func() {},
+	}
 	k.used.init()
 	k.nextPurge = k.Now().Add(10*time.Minute + rand.N(10*time.Minute)) // nodes that start together purge apart
 	if remote, ok := s.(store.Remote); ok {
+		k.remote = true
 		remote.KeepIndexed(Space, scoreOf)
 		if c.CacheTTL > 0 {
 			k.cache = newCache(k)
-			k.stopWatch = remote.Watch(Space, k.cache.drop)
 		}
+		k.stopWatch = remote.Watch(Space, k.heard)
+		k.background.start(k.recall)
 	}
 	return k, nil
 }
@@ -111,6 +118,7 @@ func New(s store.Store, c Config) (*Keys, error) {
 // Close writes the last uses back, at most a second, and stops listening to the store. It does not close the store.
 func (k *Keys) Close() error {
 	k.stopWatch()
+	k.background.close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return k.flushUses(ctx)

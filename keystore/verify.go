@@ -33,13 +33,18 @@ func (k *Keys) Verify(ctx context.Context, token string) (*Key, error) {
 	if key.expired(now) {
 		return nil, ErrExpired
 	}
-	k.used.mark(id, now)
+	if k.used.mark(id, now) {
+		k.gate.saw(id)
+	}
 	return key, nil
 }
 
 func (k *Keys) lookup(ctx context.Context, id string) (*Key, error) {
 	if k.cache != nil {
 		return k.cache.get(ctx, id)
+	}
+	if k.remote {
+		return k.fetch(ctx, id)
 	}
 	key, _, err := k.read(ctx, id)
 	return key, err
