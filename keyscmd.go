@@ -116,12 +116,12 @@ func keysRun(run func(caddycmd.Flags, []string) error) func(*cobra.Command, []st
 }
 
 func createCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "create", Short: "Makes a key and prints its token", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "create", Short: "Makes a key and prints its token", Long: createHelp(), Args: cobra.NoArgs}
 	f := cmd.Flags()
 	f.String("label", "", "What the key is for")
 	f.String("ttl", "", "How long it is good, such as 24h or 90d")
 	f.String("expires", "", "When it expires: RFC 3339, or seconds since 1970")
-	f.StringSlice("scope", nil, "A scope; may be repeated")
+	f.StringSlice("scope", nil, "A scope, see above; may be repeated (default: the endpoints that are marked so, all tools)")
 	f.StringSlice("model", nil, "A model that it may use, * for any characters; may be repeated (default: all)")
 	f.StringSlice("tool", nil, "A tool of the gateway that it may use; may be repeated")
 	f.Uint64("rpm", 0, "Requests a minute (default: no limit)")
@@ -150,6 +150,36 @@ func createCommand() *cobra.Command {
 		return printCreated(keysCall{flags: flags, method: http.MethodPost, path: "/generate", body: body})
 	})
 	return cmd
+}
+
+// createHelp says what a key may do, by the keystore's own table.
+func createHelp() string {
+	var b strings.Builder
+	b.WriteString(`
+Makes a key and prints its token, once, on standard output.
+
+A key without an endpoint scope may use the endpoints that are marked *. A key with some may use just these:
+
+`)
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, e := range keystore.Endpoints() {
+		mark := ""
+		if e.ByDefault {
+			mark = "*"
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", e.Scope, mark, e.Opens)
+	}
+	w.Flush()
+	b.WriteString(`
+A key without any scope may use all tools of the gateway. A key with scopes, whichever they are, needs one of these for them:
+
+`)
+	fmt.Fprintf(w, "  mcp\tall tools\n  mcp:read\tthose that claim to change nothing\n"+
+		"  mcp:<server>\tthose of one server\n  mcp:<server>/<tool>\tone tool, * for any characters\n")
+	w.Flush()
+	fmt.Fprintf(&b, `
+%s lets the key manage keys. Any other word is a label; an unknown one under endpoint:, admin: or mcp: is refused.`, keystore.ScopeAdmin)
+	return b.String()
 }
 
 // expiration adds what --ttl and --expires say to a body.

@@ -64,6 +64,11 @@ func (r GenerateRequest) validate() error {
 			return invalid(l.param, "%s: at most %d entries of 1 to %d bytes are possible", l.param, maxList, maxText)
 		}
 	}
+	for _, s := range r.Scopes {
+		if err := checkScope(s); err != nil {
+			return err
+		}
+	}
 	if r.RPM > maxRate || r.MaxParallel > maxRate {
 		return invalid("rpm", "rpm and max_parallel must be from 0 (no limit) to %d", maxRate)
 	}
@@ -103,8 +108,9 @@ func (k *Keys) create(ctx context.Context, r Record) (Created, error) {
 	r.CreatedAt = k.seconds()
 	_, durable, err := k.write(ctx, r, nil, false)
 	if err != nil {
-		return Created{}, ErrStoreUnavailable.because(err)
+		return Created{}, notWritten(err)
 	}
+	k.gate.saw(id)
 	c := created(r)
 	c.Token = new(formatToken(id, secret))
 	if !durable {
@@ -126,6 +132,10 @@ type Revoked struct {
 
 // Revoke ends a key for good: no request that begins after it has returned is let in on this node, nor a second later
 // on another. Revoked is false, without an error, for a key that is revoked already or does not exist.
+//
+// A store that fails does not keep a key alive here: then the error is ErrRevocationNotDurable, the key is refused by
+// this process, and Maintain tries to write it. If 4096 wait so already it is ErrStoreUnavailable, and says that the key
+// goes on. ErrContended: nothing was done, others change the key; try again.
 func (k *Keys) Revoke(ctx context.Context, id string, by Actor) (Revoked, error) {
 	_, changed, durable, err := k.change(ctx, id, func(r *Record) (bool, error) {
 		if r.RevokedAt != nil {
@@ -134,12 +144,20 @@ func (k *Keys) Revoke(ctx context.Context, id string, by Actor) (Revoked, error)
 		r.RevokedAt = new(k.seconds())
 		return true, nil
 	})
+	if err != nil && !errors.Is(err, ErrContended) {
+		err = k.holdRevocation(id, err)
+	}
 	k.Audit(Event{At: k.Now(), Action: "revoke", KeyID: auditID(id), Actor: by, OK: changed, Changed: []string{"revoked_at"}, Err: err})
 	reply := Revoked{Revoked: changed, ID: id}
 	if !durable {
 		reply.Durable = new(false)
 	}
 	return reply, err
+}
+
+// notWritten is the refusal of an act that the store would not take.
+func notWritten(err error) error {
+	return ErrStoreUnavailable.about("The key store did not take the change; try again").because(err)
 }
 
 // auditID keeps whatever was sent as an id, perhaps a whole token, out of the log.
@@ -206,17 +224,23 @@ func (e Expiration) MarshalJSON() ([]byte, error) {
 }
 
 // SetExpiration moves or takes away a key's end, under the policy that holds for new keys. It changes revoked keys
-// too, and never gives one back. Updated is false, without an error, for an unknown id.
+// too, and never gives one back. Updated is false, without an error, for an unknown id. An end that comes nearer, and
+// that the store can read but not write, holds as a revocation does: ErrExpirationNotDurable.
 func (k *Keys) SetExpiration(ctx context.Context, req SetExpirationRequest, by Actor) (Expiration, error) {
 	var key *Key
 	var changed bool
 	durable := true
 	expires, err := k.newExpiry(req)
 	if err == nil {
+		var was *Record
 		key, changed, durable, err = k.change(ctx, req.ID, func(r *Record) (bool, error) {
+			was = new(*r)
 			r.ExpiresAt = expires
 			return true, nil
 		})
+		if err != nil && !errors.Is(err, ErrContended) && was != nil && expires != nil {
+			err = k.holdExpiry(was, *expires, err)
+		}
 	}
 	k.Audit(Event{At: k.Now(), Action: "set_expiration", KeyID: auditID(req.ID), Actor: by, OK: changed, Changed: []string{"expires_at"}, Err: err})
 	reply := Expiration{Updated: changed, ID: req.ID, Durable: durable}

@@ -13,16 +13,15 @@ import (
 const (
 	cacheSize     = 10_000      // records, and as many ids that do not exist
 	unknownTTL    = time.Second // how long "there is no such key" is believed
-	lookupTimeout = time.Second
-	lookupsAtOnce = 64
+	lookupTimeout = time.Second // with the wait for a place
 )
-
-// errTooManyLookups: strangers who try ids at random must not take every connection to the store from the others.
-var errTooManyLookups = errors.New("64 key lookups are in flight; no more are begun")
 
 // cache holds records of a store that is a network away. It holds records, not verdicts: secret, revocation and expiry
 // are checked at each use. What does not exist has a place of its own, so that a flood of invented ids cannot push out
 // keys that are in use.
+//
+// A record that is in use is read again when half of its time is over, while it goes on to answer, so that a key in
+// use does not wait for the store. It is never believed for longer than its time.
 //
 // drop is what makes a revocation immediate: after it returns, neither an entry nor a lookup that was begun before it
 // can answer a request that comes after it.
@@ -31,19 +30,21 @@ type cache struct {
 	now        func() time.Time
 	log        *zap.Logger
 	fetch      func(context.Context, string) (*Key, error)
+	inUse      func(id string) bool             // worth reading ahead
+	background func(func(context.Context)) bool // runs it until Close; false: it is closed
 
 	mu      sync.Mutex
 	known   *lru[cached]
 	unknown *lru[time.Time]
 	flights map[string]*flight
-	running int
 
-	hits, misses, negatives atomic.Uint64
+	hits, misses, negatives, ahead, shed atomic.Uint64
 }
 
 type cached struct {
-	key *Key
-	at  time.Time
+	key   *Key
+	at    time.Time
+	asked bool // it has been read ahead, or that was tried
 }
 
 // flight is one lookup and those who wait for it.
@@ -56,10 +57,7 @@ type flight struct {
 func newCache(k *Keys) *cache {
 	return &cache{
 		ttl: k.CacheTTL, stale: k.StaleOnError, now: k.Now, log: k.Log,
-		fetch: func(ctx context.Context, id string) (*Key, error) {
-			key, _, err := k.read(ctx, id)
-			return key, err
-		},
+		fetch: k.fetch, inUse: k.gate.knows, background: k.background.start,
 		known: newLRU[cached](cacheSize), unknown: newLRU[time.Time](cacheSize),
 		flights: map[string]*flight{},
 	}
@@ -70,6 +68,9 @@ func (c *cache) get(ctx context.Context, id string) (*Key, error) {
 	c.mu.Lock()
 	now := c.now()
 	if e, ok := c.known.get(id); ok && now.Sub(e.at) < c.ttl {
+		if !e.asked && now.Sub(e.at) >= c.ttl/2 {
+			c.readAhead(id, e, now)
+		}
 		c.mu.Unlock()
 		c.hits.Add(1)
 		return e.key, nil
@@ -80,8 +81,12 @@ func (c *cache) get(ctx context.Context, id string) (*Key, error) {
 		return nil, nil
 	}
 	c.misses.Add(1)
-	f := c.flights[id]
-	if f != nil {
+	return c.join(ctx, id, now)
+}
+
+// join waits for the lookup of id that is under way, or makes it. It is called with c.mu held, and gives it back.
+func (c *cache) join(ctx context.Context, id string, now time.Time) (*Key, error) {
+	if f := c.flights[id]; f != nil {
 		c.mu.Unlock()
 		select {
 		case <-f.done:
@@ -90,26 +95,51 @@ func (c *cache) get(ctx context.Context, id string) (*Key, error) {
 			return nil, ErrStoreUnavailable.because(ctx.Err())
 		}
 	}
-	if c.running >= lookupsAtOnce {
-		c.mu.Unlock()
-		return nil, ErrStoreUnavailable.because(errTooManyLookups)
-	}
-	f = &flight{done: make(chan struct{}), err: ErrStoreUnavailable}
-	c.flights[id] = f
-	c.running++
+	f := c.begin(id)
 	c.mu.Unlock()
-
 	// The first caller makes the lookup for all, so it must not end with the first caller's request.
-	defer c.land(id, f)
-	lookup, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
-	defer cancel()
-	f.key, f.err = c.fetch(lookup, id)
-	if f.err != nil {
-		f.key, f.err = c.last(id, f.err)
-	} else {
-		c.keep(id, f, now)
-	}
+	c.fly(context.WithoutCancel(ctx), id, f, now)
 	return f.key, f.err
+}
+
+// readAhead begins a lookup that nobody waits for. One is tried for each entry: when it fails, the first use after the
+// entry's time asks again, and waits.
+func (c *cache) readAhead(id string, e cached, now time.Time) {
+	e.asked = true
+	c.known.put(id, e)
+	if c.flights[id] != nil || !c.inUse(id) {
+		return
+	}
+	f := c.begin(id)
+	if !c.background(func(ctx context.Context) { c.fly(ctx, id, f, now) }) {
+		delete(c.flights, id)
+		f.err = ErrStoreUnavailable
+		close(f.done)
+		return
+	}
+	c.ahead.Add(1)
+}
+
+// begin is called with c.mu held; fly must follow.
+func (c *cache) begin(id string) *flight {
+	f := &flight{done: make(chan struct{}), err: ErrStoreUnavailable}
+	c.flights[id] = f
+	return f
+}
+
+// fly makes the lookup f, begun at a time.
+func (c *cache) fly(ctx context.Context, id string, f *flight, begun time.Time) {
+	defer c.land(id, f)
+	f.key, f.err = c.fetch(ctx, id)
+	if f.err == nil {
+		c.keep(id, f, begun)
+		return
+	}
+	if errors.Is(f.err, errTooManyLookups) {
+		c.shed.Add(1)
+		return
+	}
+	f.key, f.err = c.last(id, f.err)
 }
 
 // keep stores what f has found, as of the time it was begun, unless somebody dropped the id meanwhile.
@@ -125,7 +155,7 @@ func (c *cache) keep(id string, f *flight, at time.Time) {
 		return
 	}
 	c.unknown.drop(id)
-	c.known.put(id, cached{f.key, at})
+	c.known.put(id, cached{key: f.key, at: at})
 }
 
 // last answers for a store that does not, if the operator has allowed it.
@@ -146,7 +176,6 @@ func (c *cache) land(id string, f *flight) {
 	if c.flights[id] == f {
 		delete(c.flights, id)
 	}
-	c.running--
 	c.mu.Unlock()
 	close(f.done)
 }
@@ -170,14 +199,22 @@ func (c *cache) drop(id string) {
 	delete(c.flights, id)
 }
 
-// CacheCounts are what the record cache has answered since New: from a record it had, from knowing that there is none,
-// and by a lookup of its own or another's. All zero for a store that needs no cache.
-type CacheCounts struct{ Hits, Negatives, Misses uint64 }
+// CacheCounts are what the record cache has answered since New. All are zero for a store that needs no cache.
+type CacheCounts struct {
+	Hits      uint64 // from a record that it had
+	Negatives uint64 // from knowing that there is none
+	Misses    uint64 // by a lookup of its own, or another's
+	Ahead     uint64 // lookups of records in use, before their time was over, that nobody waited for
+	Shed      uint64 // misses that were refused: too many ids that were not seen before
+}
 
 // CacheCounts returns the counts so far.
 func (k *Keys) CacheCounts() CacheCounts {
 	if k.cache == nil {
 		return CacheCounts{}
 	}
-	return CacheCounts{k.cache.hits.Load(), k.cache.negatives.Load(), k.cache.misses.Load()}
+	c := k.cache
+	return CacheCounts{
+		Hits: c.hits.Load(), Negatives: c.negatives.Load(), Misses: c.misses.Load(), Ahead: c.ahead.Load(), Shed: c.shed.Load(),
+	}
 }

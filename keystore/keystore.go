@@ -59,10 +59,13 @@ type Config struct {
 // Keys are the keys in one store. All methods may be called at once from many goroutines.
 type Keys struct {
 	Config
-	store store.Store
-	cache *cache // nil unless others write to the store
-	memo  *memo
-	used  lastUsed
+	store      store.Store
+	remote     bool   // others write to the store as well
+	cache      *cache // nil unless others do and what they wrote may be believed for a while
+	gate       *gate
+	memo       *memo
+	used       lastUsed
+	background *background
 
 	maintenance sync.Mutex
 	nextPurge   time.Time
@@ -95,33 +98,42 @@ func New(s store.Store, c Config) (*Keys, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	k := &Keys{Config: c, store: s, memo: newMemo(), stopWatch: func() {}}
+	k := &Keys{
+		Config: c, store: s, gate: newGate(c.Now), memo: newMemo(), background: newBackground(),
+		stopWatch: func() {},
+	}
 	k.used.init()
 	k.nextPurge = k.Now().Add(10*time.Minute + rand.N(10*time.Minute)) // nodes that start together purge apart
 	if remote, ok := s.(store.Remote); ok {
+		k.remote = true
 		remote.KeepIndexed(Space, scoreOf)
 		if c.CacheTTL > 0 {
 			k.cache = newCache(k)
-			k.stopWatch = remote.Watch(Space, k.cache.drop)
 		}
+		k.stopWatch = remote.Watch(Space, k.heard)
+		k.background.start(k.recall)
 	}
 	return k, nil
 }
 
-// Close writes the last uses back, at most a second, and stops listening to the store. It does not close the store.
+// Close writes back what is not written yet, at most a second, and stops listening to the store. It does not close the
+// store. Ends of keys that still cannot be written stay in Limits, for the Keys that follow on the same store.
 func (k *Keys) Close() error {
 	k.stopWatch()
+	k.background.close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	return k.flushUses(ctx)
+	defer k.Limits.held.leave(k)
+	return errors.Join(k.writeHeld(ctx), k.flushUses(ctx))
 }
 
-// Maintain does what is due: call it once a minute. It writes back when keys were last used, and once a day removes
+// Maintain does what is due: call it once a minute. It writes revocations that the store would not take when they were
+// made, or says in its error that it still does not, writes back when keys were last used, and once a day removes
 // records whose keys died more than PurgeAfter ago. Nothing is lost when it is called less often, or by several nodes.
 func (k *Keys) Maintain(ctx context.Context) error {
 	k.maintenance.Lock()
 	defer k.maintenance.Unlock()
-	err := k.flushUses(ctx)
+	err := errors.Join(k.writeHeld(ctx), k.flushUses(ctx))
 	k.Limits.sweep(k.Now())
 	if k.PurgeAfter < 0 || k.Now().Before(k.nextPurge) {
 		return err
@@ -185,8 +197,9 @@ func (k *Keys) change(ctx context.Context, id string, edit func(*Record) (bool, 
 			continue
 		}
 		if err != nil {
-			return nil, false, true, ErrStoreUnavailable.because(err)
+			return nil, false, true, notWritten(err)
 		}
+		k.Limits.held.written(id, key.RevokedAt != nil)
 		return key, true, durable, nil
 	}
 	return nil, false, true, ErrContended.about("key %s was changed by others %d times in a row; try again", id, tries)

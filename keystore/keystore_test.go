@@ -315,7 +315,8 @@ func TestPermissions(t *testing.T) {
 		want error
 	}{
 		{"no scopes, chat", r(nil, nil, nil).CheckEndpoint(keystore.ScopeChat), nil},
-		{"label only, chat", r(list("team-a", "endpoint:other"), nil, nil).CheckEndpoint(keystore.ScopeChat), nil},
+		{"label only, chat", r(list("team-a", "other"), nil, nil).CheckEndpoint(keystore.ScopeChat), nil},
+		{"unknown endpoint, chat", r(list("endpoint:other"), nil, nil).CheckEndpoint(keystore.ScopeChat), keystore.ErrScopeMissing},
 		{"responses only, chat", r(list(keystore.ScopeResponses), nil, nil).CheckEndpoint(keystore.ScopeChat), keystore.ErrScopeMissing},
 		{"responses only, responses", r(list("x", keystore.ScopeResponses), nil, nil).CheckEndpoint(keystore.ScopeResponses), nil},
 		{"no admin", r(list("admin"), nil, nil).CheckAdmin(), keystore.ErrScopeMissing},

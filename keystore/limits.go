@@ -9,12 +9,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Limits counts what keys with rpm or max_parallel are doing, in this process: n gateways together let n times as much
-// through. The rate is a bucket that holds rpm requests and fills evenly, so that there is no minute at whose turn
-// everybody comes back.
+// Limits is what a process knows of its keys and no store does, whatever configuration is in force. It counts what keys
+// with rpm or max_parallel are doing: n gateways together let n times as much through, and a process that starts anew
+// begins with the whole rate. The rate is a bucket that holds rpm requests and fills evenly, so that there is no minute
+// at whose turn everybody comes back. It also holds the ends of keys that could not be written.
 type Limits struct {
 	mu   sync.Mutex
-	keys map[string]*usage
+	keys map[string]*usage // of keys that exist, until they do nothing and have their whole rate again
+
+	held held
 }
 
 type usage struct {

@@ -118,7 +118,7 @@ func (k *Keys) infos(ctx context.Context, page []store.Entry) ([]Info, error) {
 		r := key.Record
 		infos[i] = Info{
 			ID: r.ID, Label: r.Label, CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, RevokedAt: r.RevokedAt, Scopes: r.Scopes,
-			Status: r.Status(now), Hint: r.Hint(), LastUsedAt: uses[i],
+			Status: k.status(&r, now), Hint: r.Hint(), LastUsedAt: uses[i],
 			Tenant: r.Tenant, Models: r.Models, Tools: r.Tools, RPM: r.RPM, MaxParallel: r.MaxParallel,
 			RotatedFrom: r.RotatedFrom, ReplacedBy: r.ReplacedBy, CreatedBy: r.CreatedBy, Meta: r.Meta,
 		}

@@ -174,34 +174,6 @@ func (r *Record) Owner() string {
 // Hint tells one key from another in lists and logs: the head of the id, nothing of the secret.
 func (r *Record) Hint() string { return prefix + r.ID[:min(8, len(r.ID))] + "...." }
 
-// The reserved scopes. Any other scope is a label that the gateway carries and does not interpret, as in the original.
-const (
-	ScopeAdmin     = "admin:keys"
-	ScopeChat      = "endpoint:chat"
-	ScopeResponses = "endpoint:responses"
-	ScopeConvert   = "endpoint:convert"
-)
-
-var endpointScopes = []string{ScopeChat, ScopeResponses, ScopeConvert}
-
-// CheckEndpoint returns ErrScopeMissing if the key is bound to endpoints and scope (ScopeChat, …) is not one of them.
-// A key with no endpoint scope may use all.
-func (r *Record) CheckEndpoint(scope string) error {
-	bound := slices.ContainsFunc(r.Scopes, func(s string) bool { return slices.Contains(endpointScopes, s) })
-	if !bound || slices.Contains(r.Scopes, scope) {
-		return nil
-	}
-	return ErrScopeMissing.about("This API key lacks the scope %q", scope)
-}
-
-// CheckAdmin returns ErrScopeMissing unless the key may administer keys.
-func (r *Record) CheckAdmin() error {
-	if slices.Contains(r.Scopes, ScopeAdmin) {
-		return nil
-	}
-	return ErrScopeMissing.about("This API key lacks the scope %q", ScopeAdmin)
-}
-
 // CheckModel returns ErrModelNotAllowed if the key has a list of models and model is not in it. Case counts. Check
 // the client's model and, after aliases, the one sent upstream.
 func (r *Record) CheckModel(model string) error {

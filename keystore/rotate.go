@@ -67,13 +67,16 @@ func (k *Keys) rotate(ctx context.Context, req RotateRequest, by Actor) (Created
 	// The successor exists and nobody has its token. Now the old key; whatever goes wrong, the successor goes again.
 	var repeated *Record
 	_, changed, durable, err := k.change(ctx, req.ID, func(r *Record) (bool, error) {
-		if r.ReplacedBy != "" || r.Status(k.seconds()) != "active" {
+		if r.ReplacedBy != "" || k.status(r, k.seconds()) != "active" {
 			repeated = r
 			return false, nil
 		}
 		end := k.seconds() + req.OverlapSeconds
 		if r.ExpiresAt != nil {
 			end = min(end, *r.ExpiresAt)
+		}
+		if e, ok := k.Limits.held.of(r.ID); ok && e.expiresAt != nil {
+			end = min(end, *e.expiresAt)
 		}
 		r.ExpiresAt, r.ReplacedBy, r.RotationKey = &end, c.ID, mark
 		return true, nil
@@ -110,7 +113,7 @@ func (k *Keys) rotated(ctx context.Context, old *Record, mark string) (c Created
 		}
 		return created(next.Record), true, nil
 	}
-	if status := old.Status(k.seconds()); status != "active" {
+	if status := k.status(old, k.seconds()); status != "active" {
 		return c, true, ErrKeyNotActive.about("API key %s is %s; generate a new one", old.ID, status)
 	}
 	return c, false, nil
@@ -171,6 +174,7 @@ type Purged struct {
 }
 
 // Purge removes the records of keys that have been dead for so long. Their tokens are "Invalid API key" from then on.
+// If the store fails, those that are left stay "revoked" or "expired": nobody is let in for it.
 func (k *Keys) Purge(ctx context.Context, req PurgeRequest, by Actor) (Purged, error) {
 	age := uint64(Tombstone / time.Second)
 	if req.OlderThanSeconds != nil {

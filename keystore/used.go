@@ -26,13 +26,15 @@ type lastUsed struct {
 
 func (u *lastUsed) init() { u.noted, u.dirty = map[string]uint64{}, map[string]uint64{} }
 
-func (u *lastUsed) mark(id string, now uint64) {
+// mark notes a use; it returns false when one was noted within the last minute.
+func (u *lastUsed) mark(id string, now uint64) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if last, ok := u.noted[id]; ok && now < last+useGrain {
-		return
+		return false
 	}
 	u.noted[id], u.dirty[id] = now, now
+	return true
 }
 
 // take returns what is to be written, and forgets what is so old that it would be noted again anyway.

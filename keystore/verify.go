@@ -27,13 +27,12 @@ func (k *Keys) Verify(ctx context.Context, token string) (*Key, error) {
 		return nil, ErrInvalidKey
 	}
 	now := k.seconds()
-	if key.RevokedAt != nil {
-		return nil, ErrRevoked
+	if err := k.ended(&key.Record, now); err != nil {
+		return nil, err
 	}
-	if key.expired(now) {
-		return nil, ErrExpired
+	if k.used.mark(id, now) {
+		k.gate.saw(id)
 	}
-	k.used.mark(id, now)
 	return key, nil
 }
 
@@ -41,23 +40,23 @@ func (k *Keys) lookup(ctx context.Context, id string) (*Key, error) {
 	if k.cache != nil {
 		return k.cache.get(ctx, id)
 	}
+	if k.remote {
+		return k.fetch(ctx, id)
+	}
 	key, _, err := k.read(ctx, id)
 	return key, err
 }
 
-// Recheck returns nil if a key that was verified before is still good, else as Verify does. Long streams and tool
-// loops ask from time to time.
+// Recheck returns nil if a key that was verified before is still good, else as Verify does; ErrStoreUnavailable says that
+// it could not be found out. It costs microseconds on memory and bbolt and while Redis's record is cached, else a round
+// trip: ask before each turn of a tool loop.
 func (k *Keys) Recheck(ctx context.Context, id string) error {
 	key, err := k.lookup(ctx, id)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case key == nil:
-		return ErrInvalidKey
-	case key.RevokedAt != nil:
-		return ErrRevoked
-	case key.expired(k.seconds()):
-		return ErrExpired
 	}
-	return nil
+	if key == nil {
+		return ErrInvalidKey
+	}
+	return k.ended(&key.Record, k.seconds())
 }

@@ -1,0 +1,10 @@
+package keystore
+
+// Holds reports whether an end of a key is held in this process that is not written.
+func (k *Keys) Holds(id string) bool {
+	_, ok := k.Limits.held.of(id)
+	return ok
+}
+
+// MaxHeld is how many are.
+const MaxHeld = maxHeld
