@@ -45,8 +45,15 @@ type Options struct {
 	Model string
 	// Sealer makes the encrypted_content in which a client without stored state
 	// carries the model's reasoning from turn to turn. Without one, reasoning
-	// items have none.
+	// items have none. Where several clients share a gateway it is one for its owner
+	// ([Sealer.For]).
 	Sealer *Sealer
+	// Unpack is asked before encrypted_content is unpacked: how many bytes of memory the
+	// request will take for it, which is a multiple of its size. The same content is
+	// counted each time that it is sent. An error refuses the request, and is returned by
+	// [Request.To] as it is. It is called by the goroutine that translates. Default: what
+	// one request unpacks is at most 32 MiB in all.
+	Unpack func(bytes int64) error
 	// DropHosted leaves out, and reports, tools that run at OpenAI and that the
 	// request relies on (file_search, code_interpreter, image_generation, computer,
 	// mcp); else they are refused.
@@ -67,6 +74,8 @@ type Options struct {
 	Now func() time.Time
 
 	queued *responses.Response // see [Turn.Queue]
+
+	unpacked int64 // bytes of opened content, where there is no Unpack
 
 	past int // how many items of the input are not the request's own
 }
