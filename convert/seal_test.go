@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/labiium/chat2response/convert/responses"
@@ -241,6 +242,42 @@ func TestUnpackingIsOnAccount(t *testing.T) {
 			if _, err := req.To(to, o); err != full {
 				t.Errorf("past of %s for %s: %v", in, to, err)
 			}
+		}
+	}
+}
+
+// H5: the siblings of a blob that is sent again and again: what a call must come back with is counted for each call of
+// that id, and the description of a namespace is not repeated without bound.
+func TestNothingElseMultiplies(t *testing.T) {
+	s := newSealer(t)
+	extra := jsontext.Value(`"` + strings.Repeat("s", 1<<20) + `"`)
+	body := `{"model":"m","input":[{"role":"user","content":"x"},{"type":"reasoning","summary":[],"encrypted_content":"` + s.seal(sealed{Calls: map[string]jsontext.Value{"c": extra}}) + `"}`
+	body += strings.Repeat(`,{"type":"function_call","call_id":"c","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"c","output":"o"}`, 40) + "]}"
+	req, err := Read(Responses, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var total int64
+	_, err = req.To(Chat, Options{Sealer: s, Dialect: Dialects["gemini"], Unpack: func(n int64) error { total += n; return nil }})
+	if err != nil || total < 41<<20 {
+		t.Errorf("signatures: %v, %d bytes asked for", err, total)
+	}
+	var e *Error
+	if _, err = req.To(Chat, Options{Sealer: s, Dialect: Dialects["gemini"]}); !errors.As(err, &e) || e.Status != 413 {
+		t.Errorf("signatures: %v", err)
+	}
+
+	for n, want := range map[int]bool{3: true, 5: false, 50: false} {
+		tools := make([]string, n)
+		for i := range tools {
+			tools[i] = fmt.Sprintf(`{"type":"function","name":"f%d"}`, i)
+		}
+		req, err := Read(Responses, []byte(`{"model":"m","input":"x","tools":[{"type":"namespace","name":"n","description":"`+strings.Repeat("d", 1<<20)+`","tools":[`+strings.Join(tools, ",")+`]}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := req.To(Chat, Options{}); (err == nil) != want || !want && (!errors.As(err, &e) || e.Param != "tools[0].description") {
+			t.Errorf("%d tools: %v", n, err)
 		}
 	}
 }
