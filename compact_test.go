@@ -19,7 +19,7 @@ const longTalk = `{"role":"user","content":"one"},{"type":"message","role":"assi
 	`{"type":"function_call","call_id":"call_1","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"call_1","output":"found"},{"role":"user","content":"two"}`
 
 // summaryOf is what the model of these tests answers to the prompt for a summary.
-const summaryOf = "system: Summary of the conversation so far, which takes the place of what is not shown here:\n\nanswer "
+const summaryOf = "user: Summary of the conversation so far, which takes the place of what is not shown here:\n\nanswer "
 
 // TestCompact: what /responses/compact gives takes the place of the conversation.
 func TestCompact(t *testing.T) {
@@ -106,7 +106,7 @@ func TestCompactionElsewhere(t *testing.T) {
 	queued := object(t, []byte(g.post("/v1/responses", `{"model":"m","background":true,"input":[`+longTalk+`,{"type":"compaction_trigger"}]}`).body))
 	done := g.waitFor(queued["id"].(string), "completed")
 	item, _ := json.Marshal(dig(done, "output", 0))
-	if !strings.Contains(string(item), `"c2r1.`) {
+	if !strings.Contains(string(item), `"c2r2.`) {
 		t.Fatalf("%v", done)
 	}
 	strict, asked := fakeopenai.New(fakeopenai.Options{APIs: []fakeopenai.API{fakeopenai.Responses}}), ""
@@ -118,7 +118,7 @@ func TestCompactionElsewhere(t *testing.T) {
 	})
 	g = start(t, "chat2response "+addr+" {\n state local memory\n}")
 	a := g.post("/v1/responses", `{"model":"fake-echo","input":[{"role":"user","content":"one"},`+string(item)+`]}`)
-	if a.status != 200 || !strings.Contains(asked, `"role":"developer","content":"Summary of the conversation so far`) {
+	if a.status != 200 || !strings.Contains(asked, `"role":"user","content":"Summary of the conversation so far`) {
 		t.Errorf("%d %s; asked %s", a.status, a.body, asked)
 	}
 }
@@ -142,7 +142,7 @@ func TestCompactErrors(t *testing.T) {
 		{"/v1/responses/compact", `{"model":"fake-error429","input":"x"}`, 429, "", ""},
 		{"/v1/responses", `{"model":"fake-text","input":[{"type":"compaction_trigger"}]}`, 400, "input", "nothing before"},
 		{"/v1/responses", `{"model":"fake-text","input":[{"type":"compaction_trigger"},{"role":"user","content":"x"}]}`, 400, "input[0]", "must be the last"},
-		{"/v1/responses", `{"model":"fake-text","input":[{"role":"user","content":"x"},{"type":"compaction","encrypted_content":"c2r1.AAAA"}]}`, 400, "input[1]", "only the server that made it"},
+		{"/v1/responses", `{"model":"fake-text","input":[{"role":"user","content":"x"},{"type":"compaction","encrypted_content":"c2r2.AAAA"}]}`, 400, "input[1]", "only the server that made it"},
 		{"/v1/responses", `{"model":"fake-empty","stream":true,"input":[{"role":"user","content":"x"},{"type":"compaction_trigger"}]}`, 502, "", "no summary"},
 		{"/v1/responses", `{"model":"fake-error500","stream":true,"input":[{"role":"user","content":"x"},{"type":"compaction_trigger"}]}`, 500, "", ""},
 	} {

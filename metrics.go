@@ -57,6 +57,6 @@ func (x *exchange) count() {
 		return
 	}
 	for _, loss := range x.turn.Report {
-		lossyTotal.WithLabelValues(loss.Field()).Inc()
+		lossyTotal.WithLabelValues(loss.Field()).Add(float64(loss.Members()))
 	}
 }

@@ -252,10 +252,10 @@ func TestStoredResponses(t *testing.T) {
 	if a := g.get("/v1/responses/" + id); a.status != 200 || !strings.Contains(a.body, id) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	if a := g.post("/v1/responses/compact", responsesBody("fake-text", false)); a.status != 200 || !strings.Contains(a.body, `"c2r1.`) {
+	if a := g.post("/v1/responses/compact", responsesBody("fake-text", false)); a.status != 200 || !strings.Contains(a.body, `"c2r2.`) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	if a := g.post("/v1/responses/compact", responsesBody("fake-echo", false)); strings.Contains(a.body, `"c2r1.`) {
+	if a := g.post("/v1/responses/compact", responsesBody("fake-echo", false)); strings.Contains(a.body, `"c2r2.`) {
 		t.Errorf("not the upstream's own: %d %s", a.status, a.body)
 	}
 }

@@ -66,7 +66,7 @@ func warnings(report convert.Report) string {
 		}
 		s := loss.String()
 		if b.Len()+len(s) > maxWarnings {
-			fmt.Fprintf(&b, "and %d more", len(report)-i)
+			fmt.Fprintf(&b, "and %d more", report[i:].Members())
 			break
 		}
 		b.WriteString(s)

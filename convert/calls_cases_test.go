@@ -166,7 +166,7 @@ func TestSealedCalls(t *testing.T) {
 				if it["type"] != "reasoning" || it["encrypted_content"] == nil {
 					continue
 				}
-				open, ok := sealer.open(strOf(it["encrypted_content"]))
+				open, ok, _ := sealer.open(strOf(it["encrypted_content"]), func(int64) error { return nil })
 				if !ok {
 					t.Errorf("cannot be opened: %v", it)
 				}

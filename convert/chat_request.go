@@ -253,7 +253,7 @@ func chatFields(req *chat.Request, o *Options, report *Report) (*responses.Reque
 			out.Unknown = withMember(out.Unknown, param, value)
 			continue
 		}
-		if err := report.hint(o, param, "the Responses API has no such parameter"); err != nil {
+		if err := report.stray(o, "", param, "the Responses API has no such parameter"); err != nil {
 			return nil, err
 		}
 	}

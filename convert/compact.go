@@ -66,32 +66,64 @@ func (t *Turn) Compacted(resp *responses.Response) (*responses.Response, error) 
 
 // compaction reads a summary that this gateway has sealed.
 func (x *itemReader) compaction(at string, it *responses.Item) error {
-	message, ok := x.o.Sealer.summary(it)
+	message, ok, err := x.o.summary(it)
+	if err != nil {
+		return err
+	}
 	if !ok {
-		return refuse("only the server that made it can read it; start from the conversation itself")(x, at, it)
+		return closed(at, it, x.o.Sealer, "Chat Completions")
 	}
 	return x.message(at, &message)
 }
 
-// summary opens a compaction item of this gateway's: the message that it stands for.
-func (s *Sealer) summary(it *responses.Item) (responses.Item, bool) {
-	sealed, ok := s.open(it.EncryptedContent)
-	return responses.Item{Type: "message", Role: "developer", Content: responses.Text(summaryPrefix + sealed.Summary)}, ok && sealed.Summary != ""
+// closed is the error of a compaction item that cannot be opened. It does not say
+// whether there is an owner for whom it could be.
+func closed(at string, it *responses.Item, s *Sealer, to string) error {
+	why := "only the server that made it can read it; start from the conversation itself"
+	switch {
+	case strings.HasPrefix(it.EncryptedContent, ownerless):
+		why = "it was sealed by an earlier version, before sealed content belonged to one client; start from the conversation itself"
+	case s == nil && isOurs(it.EncryptedContent):
+		why = "this gateway opens what it sealed only for the key it was sealed for: send the key"
+	}
+	return invalid("unsupported_value", at, "Unsupported value: an item of type 'compaction' cannot be carried over to %s: %s.", to, why)
+}
+
+// summary opens a compaction item of this gateway's: the message that it stands for. It
+// is the user's: what a model wrote, perhaps led by the output of a tool, must not
+// speak with the voice of the developer.
+func (o *Options) summary(it *responses.Item) (responses.Item, bool, error) {
+	sealed, ok, err := o.open(it.EncryptedContent)
+	return responses.Item{Type: "message", Role: "user", Content: responses.Text(summaryPrefix + sealed.Summary)}, ok && sealed.Summary != "", err
 }
 
 // unsealed has messages in the place of this gateway's summaries, which no upstream
-// could read.
-func unsealed(items []responses.Item, s *Sealer) []responses.Item {
+// could read. As many of the items as o.past says are not the request's own.
+func (o *Options) unsealed(items []responses.Item) ([]responses.Item, error) {
+	cloned := false
 	for i := range items {
 		if items[i].Kind() != "compaction" {
 			continue
 		}
-		if message, ok := s.summary(&items[i]); ok {
-			items = slices.Clone(items)
-			items[i] = message
+		message, ok, err := o.summary(&items[i])
+		switch {
+		case err != nil:
+			return nil, err
+		case !ok && isOurs(items[i].EncryptedContent):
+			at := "input"
+			if i >= o.past {
+				at = element("input", i-o.past)
+			}
+			return nil, closed(at, &items[i], o.Sealer, "the upstream")
+		case !ok:
+			continue // the upstream's own
 		}
+		if !cloned {
+			items, cloned = slices.Clone(items), true
+		}
+		items[i] = message
 	}
-	return items
+	return items, nil
 }
 
 // Uncompacted returns what of past items a model still has to see: where there is a

@@ -18,15 +18,8 @@
 package convert
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
-	"github.com/labiium/chat2response/convert/chat"
 	"github.com/labiium/chat2response/convert/responses"
 )
 
@@ -52,8 +45,15 @@ type Options struct {
 	Model string
 	// Sealer makes the encrypted_content in which a client without stored state
 	// carries the model's reasoning from turn to turn. Without one, reasoning
-	// items have none.
+	// items have none. Where several clients share a gateway it is one for its owner
+	// ([Sealer.For]).
 	Sealer *Sealer
+	// Unpack is asked before encrypted_content is unpacked: how many bytes of memory the
+	// request will take for it, which is a multiple of its size. The same content is
+	// counted each time that it is sent. An error refuses the request, and is returned by
+	// [Request.To] as it is. It is called by the goroutine that translates. Default: what
+	// one request unpacks is at most 32 MiB in all.
+	Unpack func(bytes int64) error
 	// DropHosted leaves out, and reports, tools that run at OpenAI and that the
 	// request relies on (file_search, code_interpreter, image_generation, computer,
 	// mcp); else they are refused.
@@ -75,6 +75,8 @@ type Options struct {
 
 	queued *responses.Response // see [Turn.Queue]
 
+	unpacked int64 // bytes of opened content, where there is no Unpack
+
 	past int // how many items of the input are not the request's own
 }
 
@@ -95,102 +97,3 @@ const (
 	ReasoningText    ReasoningForm = "text"    // reasoning_text events
 	ReasoningOff     ReasoningForm = "off"     // no reasoning items, unless they carry encrypted_content
 )
-
-// Loss is one member of a request that could not be carried over as it was.
-type Loss struct {
-	// Param is the member's path in the client's request, such as tools[2].
-	Param string
-	// What became of it, such as "dropped" or "raised to 16".
-	What string
-}
-
-// Field is the path without indices, as a label of few values: tools[2].format
-// becomes tools.format. What is not a name of either API becomes "unknown".
-func (l Loss) Field() string {
-	var b strings.Builder
-	for i, segment := range strings.Split(l.Param, ".") {
-		name, _, _ := strings.Cut(segment, "[")
-		known := vocabulary[name]
-		if i == 0 {
-			known = chatMembers[name] || responsesMembers[name]
-		} else {
-			b.WriteByte('.')
-		}
-		if !known {
-			b.WriteString("unknown")
-			return b.String() // what is behind it is the client's invention too
-		}
-		b.WriteString(name)
-	}
-	return b.String()
-}
-
-// vocabulary are the names of the members of all objects in requests.
-var vocabulary = merged(
-	memberNames[chat.Message](), memberNames[chat.Part](), memberNames[chat.ImageURL](), memberNames[chat.File](),
-	memberNames[chat.Tool](), memberNames[chat.Function](), memberNames[chat.Custom](), memberNames[chat.Format](),
-	memberNames[chat.Grammar](), memberNames[chat.ToolCall](), memberNames[chat.FunctionCall](), memberNames[chat.CustomCall](),
-	memberNames[chat.ResponseFormat](), memberNames[chat.JSONSchema](), memberNames[chat.StreamOptions](),
-	memberNames[chat.WebSearchOptions](), memberNames[chat.UserLocation](), memberNames[chat.ToolChoice](),
-	memberNames[chat.AllowedTools](), memberNames[chat.ReasoningBlock](),
-	memberNames[responses.Item](), memberNames[responses.Part](), memberNames[responses.Tool](), memberNames[responses.Format](),
-	memberNames[responses.TextConfig](), memberNames[responses.TextFormat](), memberNames[responses.Reasoning](),
-	memberNames[responses.ToolChoice](),
-	map[string]bool{"ttl": true, "mode": true, "prewarm": true, "comparison_response_id": true}, // of prompt_cache_options
-)
-
-func merged(sets ...map[string]bool) map[string]bool {
-	all := map[string]bool{}
-	for _, set := range sets {
-		maps.Copy(all, set)
-	}
-	return all
-}
-
-func (l Loss) String() string { return l.Param + "=" + l.What }
-
-// Report is what a translation could not carry over.
-type Report []Loss
-
-func (r *Report) add(param, format string, args ...any) {
-	if param == "" {
-		param = `""` // a member without a name has one in the report
-	}
-	*r = append(*r, Loss{param, fmt.Sprintf(format, args...)})
-}
-
-// hint leaves out a member that only hints, or refuses it where o is strict.
-func (r *Report) hint(o *Options, param, why string) error {
-	return r.change(o, param, "dropped", why)
-}
-
-// change carries a member over in another form, or refuses it where o is strict.
-func (r *Report) change(o *Options, param, what, why string) error {
-	if o.Strict {
-		return unsupported(param, "Unsupported parameter: '%s' cannot be carried over to the upstream (%s), and this gateway is strict. Remove it.", param, why)
-	}
-	r.add(param, "%s", what)
-	return nil
-}
-
-// strays leaves out the members of an object that are not T's: other servers'
-// extensions and what is newer than this package. The object stands at the path
-// at. Of members that say nothing, or that are silent, nothing is lost.
-func strays[T any](r *Report, o *Options, at string, unknown jsontext.Value, silent ...string) error {
-	if len(unknown) == 0 {
-		return nil
-	}
-	known := memberNames[T]()
-	for name, value := range eachMember(unknown) {
-		if err := wrongCase(name, known, at+"."); err != nil {
-			return err
-		}
-		if value.Kind() == 'n' || string(value) == "[]" || slices.Contains(silent, name) {
-			continue
-		}
-		if err := r.hint(o, at+"."+name, "its API has no such member"); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -182,10 +182,12 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 		if o.Stored {
 			req.Store = new(bool)
 		}
+		if req.Input, err = t.o.unsealed(req.Input); err != nil {
+			return nil, err
+		}
 		if o.Stored || r.Past != nil {
 			req.Input = unstored(req.Input, t.o.dialect())
 		}
-		req.Input = unsealed(req.Input, o.Sealer)
 		r.More.forResponses(&req, t.o.dialect())
 		if o.Model != "" {
 			req.Model = o.Model
@@ -219,7 +221,11 @@ func (t *Turn) chatToResponses() (*responses.Request, error) {
 		if err != nil {
 			return nil, err
 		}
-		req.Input = slices.Concat(unsealed(unstored(t.req.Past, t.o.dialect()), t.o.Sealer), own)
+		past, err := t.o.unsealed(t.req.Past)
+		if err != nil {
+			return nil, err
+		}
+		req.Input = slices.Concat(unstored(past, t.o.dialect()), own)
 	}
 	if t.o.Stored {
 		req.Store = new(bool)

@@ -102,7 +102,7 @@ func TestGolden(t *testing.T) {
 }
 
 // sealedBlob is what is different each time.
-var sealedBlob = regexp.MustCompile(`c2r1\.[A-Za-z0-9_-]+`)
+var sealedBlob = regexp.MustCompile(`c2r2\.[A-Za-z0-9_-]+`)
 
 func goldenOptions(t *testing.T, e *goldenExchange) convert.Options {
 	t.Helper()

@@ -268,7 +268,11 @@ func (x *itemReader) assistant(at string, it *responses.Item) error {
 
 func (x *itemReader) reasoningItem(_ string, it *responses.Item) error {
 	text := ""
-	if sealed, ok := x.o.Sealer.open(it.EncryptedContent); ok {
+	sealed, ok, err := x.o.open(it.EncryptedContent)
+	if err != nil {
+		return err
+	}
+	if ok {
 		text = sealed.Text
 		for id, extra := range sealed.Calls {
 			x.signatures[id] = extra

@@ -58,7 +58,11 @@ func (x *itemReader) assistantMessage(t *turn, withReasoning bool) (chat.Message
 			return m, invalid("", "input", "No tool output found for function call %s. Send its output too.", c.ID)
 		}
 		if x.d.Signatures && (x.signatures[c.ID] != nil || !signed && i == 0) {
-			c.Unknown = signature(x.signatures[c.ID])
+			extra := x.signatures[c.ID]
+			if err := x.o.unpack(int64(len(extra))); err != nil { // calls may have one id again and again
+				return m, err
+			}
+			c.Unknown = signature(extra)
 		}
 		c.ID = x.d.callID(c.ID)
 		m.ToolCalls = append(m.ToolCalls, c)

@@ -488,7 +488,7 @@ func unknownMembers(req *responses.Request, out *chat.Request, d *Dialect, o *Op
 			if o.Strict {
 				return invalid("unknown_parameter", name, "Unknown parameter: '%s'.", name)
 			}
-			report.add(name, "dropped")
+			report.lose(strayed("", name))
 		}
 	}
 	if len(extra) == 0 {

@@ -186,7 +186,7 @@ func (s *Splice) name(item *responses.Item) {
 // shown is an item as the client is to see it.
 func (s *Splice) shown(item responses.Item) responses.Item {
 	item.ID = s.renamed(item.ID)
-	if item.Type == "reasoning" && (!s.keep || s.chat && strings.HasPrefix(item.EncryptedContent, sealedPrefix)) {
+	if item.Type == "reasoning" && (!s.keep || s.chat && isOurs(item.EncryptedContent)) {
 		item.EncryptedContent = ""
 	}
 	return item

@@ -23,6 +23,8 @@ type toolWriter struct {
 	model  string
 	// hosted are the types of the tools that were left out.
 	hosted map[string]bool
+	// repeated is how many bytes of namespaces' descriptions stand again in their tools.
+	repeated int
 	// entered says where each tool stands, by its flat name.
 	entered map[string]toolPlace
 }
@@ -70,6 +72,10 @@ var emulated = map[string]struct {
 	"apply_patch": {kindApplyPatch, "Creates, updates or deletes a file.", patchSchema},
 }
 
+// maxRepeated bounds what the descriptions of a request's namespaces may come to in bytes, where each stands once for
+// each of its tools: a body could ask for a thousand times its own size.
+const maxRepeated = 4 << 20
+
 func (w *toolWriter) add(at string, tools []responses.Tool) error {
 	for i := range tools {
 		if err := w.tool(element(at, i), &tools[i], ""); err != nil {
@@ -112,6 +118,9 @@ func (w *toolWriter) tool(at string, t *responses.Tool, namespace string) error 
 		}
 		for i, inner := range t.Tools {
 			if t.Description != "" {
+				if w.repeated += len(t.Description); w.repeated > maxRepeated {
+					return invalid("string_above_max_length", at+".description", "Invalid '%s.description': it stands before the description of each of the namespace's tools, as the upstream has no namespaces, and all of them would have more than %d bytes. Shorten it.", at, maxRepeated)
+				}
 				inner.Description = strings.TrimSuffix(t.Description+"\n\n"+inner.Description, "\n\n")
 			}
 			if err := w.tool(element(at+".tools", i), &inner, t.Name); err != nil {
