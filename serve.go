@@ -30,7 +30,7 @@ import (
 // if it could not start, or had only to print.
 func serve(cmd *cobra.Command, flags caddycmd.Flags, args []string) error {
 	if len(args) > 1 {
-		return fmt.Errorf("there is one argument, the mcp.json, and these are too many: %s", strings.Join(args[1:], " "))
+		return fmt.Errorf("there is one argument, the mcp.json, and these are too many: %s", dropin.Shown(strings.Join(args[1:], " ")))
 	}
 	values, err := dropin.Gather(given(flags.FlagSet), place())
 	if err != nil {
@@ -97,7 +97,7 @@ func serversOf(path string) (names []string, err error) {
 	}
 	mcp, err := mcpbridge.Load(path, nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is neither a command nor a file of MCP servers; see --help", path)
+		return nil, fmt.Errorf("%s is neither a command nor a file of MCP servers; see --help", dropin.Shown(path))
 	}
 	if err != nil {
 		return nil, err

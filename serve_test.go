@@ -444,8 +444,13 @@ func TestServeRefusals(t *testing.T) {
 		{"comand", nil, []string{bad}},
 		{"must be caddyfile or json", nil, []string{"--print-config=yaml"}},
 		{"OPENAI_API_KEY_FILE", []string{"OPENAI_API_KEY_FILE={x}"}, nil},
+		// A8: none of these says a password again.
+		{"OPENAI_BASE_URL is \"https://…@x\"", []string{"OPENAI_BASE_URL=https://me:hide-me@x"}, nil},
+		{"neither a command nor a file", nil, []string{"redis://me:hide-me@127.0.0.1:1/"}},
+		{"too many", nil, []string{"a.json", "redis://me:hide-me@127.0.0.1:1/"}},
+		{"unknown", nil, []string{"--keys-backend=me:hide-me@127.0.0.1:1"}},
 	} {
-		if said := failing(t, row.env, row.args...); !strings.Contains(said, row.want) {
+		if said := failing(t, row.env, row.args...); !strings.Contains(said, row.want) || strings.Contains(said, "hide-me") {
 			t.Errorf("%v %v: no %q in %s", row.env, row.args, row.want, said)
 		}
 	}

@@ -166,7 +166,7 @@ func (v *Values) server(c *Config) error {
 	for _, part := range strings.Split(v.text("RUST_LOG"), ",") {
 		part = strings.TrimSpace(part)
 		if strings.Contains(part, "=") {
-			c.note("RUST_LOG: %q has no effect: there are no parts with levels of their own", part)
+			c.note("RUST_LOG: %q has no effect: there are no parts with levels of their own", Shown(part))
 			continue
 		}
 		level, ok := levels[strings.ToLower(part)]
@@ -302,7 +302,7 @@ func (v *Values) policy(c *Config) error {
 		return err
 	}
 	policy, notice, err := keystore.PolicyFromEnv(func(name string) (string, bool) {
-		return v.text(name), v.isSet(name)
+		return Shown(v.text(name)), v.isSet(name) // it repeats what it does not understand
 	})
 	if notice != "" {
 		c.note("%s", notice)
@@ -359,6 +359,9 @@ func (v *Values) keys(c *Config, backend string) error {
 func (v *Values) store(c *Config, spec, chosen, urlVar string) (Store, error) {
 	module, notice, err := store.ParseSpec(spec)
 	if err != nil {
+		if shown := Shown(spec); shown != spec { // the message repeats what is not known; of "user:password@host" too
+			_, _, err = store.ParseSpec(shown)
+		}
 		return Store{}, fmt.Errorf("%s: %w", chosen, err)
 	}
 	if notice != "" {
@@ -373,8 +376,11 @@ func (v *Values) store(c *Config, spec, chosen, urlVar string) (Store, error) {
 		if s.Path == "" {
 			s.Path = v.text("CHAT2RESPONSE_SLED_PATH")
 		}
-		if !plain(s.Path) {
+		switch {
+		case !plain(s.Path):
 			return s, fmt.Errorf("%s: the path must not have braces, quotes and line ends in it", chosen)
+		case strings.Contains(s.Path, "://"):
+			return s, fmt.Errorf("%s: a path is wanted, and not a URL (CHAT2RESPONSE_REDIS_URL is for that of a Redis)", chosen)
 		}
 	case *store.Redis:
 		v.set(urlVar, m.URL, v.values[urlVar].source)

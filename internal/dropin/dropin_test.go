@@ -304,6 +304,59 @@ func TestPrintHidesSecrets(t *testing.T) {
 	}
 }
 
+// A8: no message shows the password of a URL, whichever setting it stands in, and
+// however it is misspelt.
+func TestMessagesHidePasswords(t *testing.T) {
+	urls := []string{
+		"https://me:hide-me@host/v1", "https://hide-me@host/v1", "https://me:hide/hide-me@host", "https://me:a?hide-me@host", "https://me:hide-me#x@host",
+		"https://host/v1?key=hide-me", "https://host/v1#hide-me", "me:hide-me@host", "http//me:hide-me@host", "https://me:hide-me@ho st/v1", "redis:me:hide-me@host",
+	}
+	for _, s := range Settings {
+		for _, url := range urls {
+			for name, got := range map[string]func() string{
+				"checked": func() string {
+					v, err := Gather(nil, Place{Env: env(s.Var+"="+url, effects[s.Var].also), Dir: t.TempDir()})
+					if err != nil {
+						return err.Error()
+					}
+					c, err := v.Check("", "")
+					if err != nil {
+						return err.Error()
+					}
+					return strings.Join(c.Notes, "\n") + c.Summary("1", nil)
+				},
+				"printed": func() string {
+					v, err := Gather(nil, Place{Env: env(s.Var + "=" + url), Dir: t.TempDir()})
+					if err != nil {
+						return err.Error()
+					}
+					var b strings.Builder
+					v.Print(&b)
+					return b.String()
+				},
+			} {
+				path := strings.HasSuffix(s.Var, "_PATH") && !strings.Contains(url, "://") // there it is the name of a file
+				if text := got(); strings.Contains(text, "hide-me") && !path {
+					t.Errorf("%s=%s, %s: %s", s.Var, url, name, text)
+				}
+			}
+		}
+	}
+	for _, url := range urls {
+		if _, err := check(t, nil, url); err != nil && strings.Contains(err.Error(), "hide-me") {
+			t.Errorf("--keys-backend=%s: %v", url, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"http://localhost:8000/v1": "http://localhost:8000/v1", "localhost:8000": "localhost:8000", "": "", "./data/keys.db": "./data/keys.db",
+		"https://me:pw@host:1/v1": "https://…@host:1/v1", "me:pw@host": "…@host", "https://host/v1?a=b": "https://host/v1?…", "what is this?": "what is this?",
+	} {
+		if got := Shown(text); got != want {
+			t.Errorf("%q is shown as %q, want %q", text, got, want)
+		}
+	}
+}
+
 // The help names every setting, and no line is too wide for a terminal of 160.
 func TestUsage(t *testing.T) {
 	var b strings.Builder
