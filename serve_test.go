@@ -235,6 +235,63 @@ func TestServeManaged(t *testing.T) {
 	}
 }
 
+// A3: the process writes its log by itself, so it is the process that keeps clients' keys out of it: out of the access
+// log, and out of what Caddy says of answers that break off, and at debug level of every request.
+func TestServeLogsNoKeys(t *testing.T) {
+	upstream := httptest.NewServer(fakeopenai.New(fakeopenai.Options{Dialect: "generic", APIs: []fakeopenai.API{fakeopenai.Chat}}))
+	defer upstream.Close()
+	env := []string{"OPENAI_BASE_URL=" + upstream.URL + "/v1", "UPSTREAM_MODE=chat"}
+	for name, row := range map[string]struct {
+		env   []string
+		model string
+	}{
+		"an access log":     {append(env, "CHAT2RESPONSE_ACCESS_LOG=1"), "fake-text"},
+		"at debug level":    {append(env, "RUST_LOG=debug"), "fake-text"},
+		"answers break off": {env, "fake-cut"},
+	} {
+		p := serving(t, row.env, "--keys-backend=memory")
+		asked := 0
+		ask := func(query string, header ...string) {
+			asked++
+			r, err := http.NewRequest("POST", p.url+"/v1/chat/completions?n=1"+query, strings.NewReader(`{"model":"`+row.model+`","stream":true,"messages":[{"role":"user","content":"x"}]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("X-Asked", fmt.Sprint("number ", asked))
+			for i := 0; i < len(header); i += 2 {
+				r.Header.Set(header[i], header[i+1])
+			}
+			resp, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body) // it may break off
+			resp.Body.Close()
+		}
+		for _, header := range []string{"Authorization", "Proxy-Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Sec-Websocket-Protocol"} {
+			ask("", header, "sk-canary")
+		}
+		for _, parameter := range []string{"key", "api_key", "api-key", "access_token"} {
+			ask("&" + parameter + "=sk-canary")
+		}
+		// The log must have every request, or there is nothing to be seen in it.
+		eventually(t, name+": every request is in the log", func() bool {
+			for n := range asked {
+				if !strings.Contains(p.stderr(), fmt.Sprintf("\"number %d\"", n+1)) {
+					return false
+				}
+			}
+			return true
+		})
+		for _, line := range strings.Split(p.stderr(), "\n") {
+			if strings.Contains(line, "canary") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+	}
+}
+
 func TestServeKeyFileAndDotenv(t *testing.T) {
 	model, env := demoUpstream(t)
 	dir := t.TempDir()
