@@ -111,7 +111,7 @@ func (r *Report) cell(api convert.API, name string) string {
 // Caddyfile is the configuration for the upstream.
 func (r *Report) Caddyfile() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "http://localhost:8088 {\n\tchat2response %s {\n\t\tmode %s\n", r.URL, r.Mode)
+	fmt.Fprintf(&b, "http://localhost:8088 {\n\tbind 127.0.0.1\n\n\tchat2response %s {\n\t\tmode %s\n", r.URL, r.Mode)
 	if r.Dialect != "generic" {
 		fmt.Fprintf(&b, "\t\tdialect %s\n", r.Dialect)
 	}
