@@ -116,7 +116,7 @@ func (r *Report) Caddyfile() string {
 		fmt.Fprintf(&b, "\t\tdialect %s\n", r.Dialect)
 	}
 	if r.Keyed {
-		b.WriteString("\t\tapi_key {env.OPENAI_API_KEY}\n\t\tkeys bbolt\n")
+		b.WriteString("\t\tapi_key {env." + r.KeyName + "}\n\t\tkeys bbolt\n")
 	}
 	b.WriteString("\t}\n}\n")
 	return b.String()
@@ -127,6 +127,9 @@ func (r *Report) Command() string {
 	s := "OPENAI_BASE_URL=" + r.URL + " UPSTREAM_MODE=" + string(r.Mode)
 	if r.Dialect != "generic" {
 		s += " CHAT2RESPONSE_DIALECT=" + r.Dialect
+	}
+	if r.Keyed && r.KeyName != defaultKeyName {
+		s += ` OPENAI_API_KEY="$` + r.KeyName + `"`
 	}
 	return s + " chat2response\n"
 }
