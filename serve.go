@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -164,14 +163,6 @@ func ready(c *dropin.Config) error {
 			return fmt.Errorf("%s: %w", s.Chosen, err)
 		}
 	}
-	// Without OPENAI_API_KEY the gateway's keys open nothing, and the original served
-	// on without a place for them.
-	if c.Keys.Backend == "bbolt" && c.Keys.Default && c.APIKey == "" {
-		if err := writable(filepath.Dir(c.Keys.Path)); err != nil {
-			c.Notes = append(c.Notes, fmt.Sprintf("keys are kept in memory only, since %s cannot be written: %v; set CHAT2RESPONSE_SLED_PATH or --keys-backend", c.Keys.Path, err))
-			c.Keys.Backend, c.Keys.Path = "memory", ""
-		}
-	}
 	return nil
 }
 
@@ -216,17 +207,4 @@ func pingRedis(at dropin.Store) error {
 		return fmt.Errorf("Redis does not answer, and nothing else is used in its place: %w", err)
 	}
 	return nil
-}
-
-// writable makes a folder if it is missing, and checks that files can be made in it.
-func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".chat2response-*")
-	if err != nil {
-		return err
-	}
-	f.Close()
-	return os.Remove(f.Name())
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -166,8 +167,7 @@ func demoUpstream(t *testing.T) (*fakeopenai.Server, []string) {
 
 const hello = `{"model":"demo","messages":[{"role":"user","content":"Hello!"}]}`
 
-// The README's first commands: passthrough, keys in ./data, an mcp.json, a graceful
-// end.
+// The README's first commands: passthrough, an mcp.json, a graceful end. A2: nothing is written into the folder.
 func TestServePassthrough(t *testing.T) {
 	model, env := demoUpstream(t)
 	p := command(t, nil)
@@ -176,7 +176,7 @@ func TestServePassthrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = serving(t, append(env, "CORS_MAX_AGE=7"), mcp)
-	for _, want := range []string{"clients ", "passthrough", "Chat Completions", "bbolt ./data/keys.db", "mcp.json: tools of files", "on this machine only"} {
+	for _, want := range []string{"clients ", "passthrough", "Chat Completions", "keys      memory (until the process ends)", "state     kept 24 hours in memory", "mcp.json: tools of files", "on this machine only"} {
 		if !strings.Contains(p.stderr(), want) {
 			t.Errorf("the start does not say %q: %s", want, p.stderr())
 		}
@@ -194,8 +194,8 @@ func TestServePassthrough(t *testing.T) {
 	if r := p.do("POST", "/keys/generate", `{}`); r.StatusCode != 200 || !strings.Contains(bodyOf(r), `"token":"sk_`) {
 		t.Errorf("/keys/generate: %d", r.StatusCode)
 	}
-	if _, err := os.Stat(filepath.Join(p.Dir, "data", "keys.db")); err != nil {
-		t.Error(err)
+	if _, err := os.Stat(filepath.Join(p.Dir, "data")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a folder ./data: %v", err)
 	}
 }
 
@@ -444,10 +444,25 @@ func TestServeCORS(t *testing.T) {
 			}
 		}
 	}
-	check(serving(t, env, "--keys-backend=memory"), "https://a.example", map[string]string{
+	// H7: without keys, and without a word, nothing is allowed; OPTIONS goes to the upstream then.
+	p := serving(t, env, "--keys-backend=memory")
+	for _, r := range []*http.Response{
+		p.do("OPTIONS", "/v1/responses", "", append(preflight, "Origin", "https://a.example")...),
+		p.do("GET", "/status", "", "Origin", "https://a.example"),
+		p.do("POST", "/convert?conversation_id=diary", hello, "Origin", "https://a.example"),
+	} {
+		for name := range r.Header {
+			if strings.HasPrefix(name, "Access-Control-") {
+				t.Errorf("%s %s is answered with %s: %s", r.Request.Method, r.Request.URL.Path, name, r.Header.Get(name))
+			}
+		}
+	}
+	everything := map[string]string{
 		"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "*", "Access-Control-Allow-Headers": "Authorization, *", "Access-Control-Max-Age": "3600",
-	})
-	p := serving(t, append(env, "CORS_ALLOWED_ORIGINS=https://a.example,https://b.example", "CORS_ALLOW_CREDENTIALS=1", "CORS_MAX_AGE=9", "CORS_ALLOWED_METHODS=POST"), "--keys-backend=memory")
+	}
+	check(serving(t, append(env, "CORS_ALLOWED_ORIGINS=*"), "--keys-backend=memory"), "https://a.example", everything)
+	check(serving(t, append(env, "OPENAI_API_KEY=sk-x"), "--keys-backend=memory"), "https://a.example", everything)
+	p = serving(t, append(env, "CORS_ALLOWED_ORIGINS=https://a.example,https://b.example", "CORS_ALLOW_CREDENTIALS=1", "CORS_MAX_AGE=9", "CORS_ALLOWED_METHODS=POST"), "--keys-backend=memory")
 	check(p, "https://b.example", map[string]string{
 		"Access-Control-Allow-Origin": "https://b.example", "Access-Control-Allow-Credentials": "true", "Vary": "Origin",
 		"Access-Control-Allow-Methods": "POST", "Access-Control-Allow-Headers": "authorization,x-own", "Access-Control-Max-Age": "9",
@@ -513,7 +528,7 @@ func TestServeRefusals(t *testing.T) {
 	}
 }
 
-// Where keys open nothing and no place was named for them, they may be in memory.
+// Where keys open nothing and no place was named for them, they are in memory.
 func TestKeysFallBackToMemory(t *testing.T) {
 	_, env := demoUpstream(t)
 	self := command(t, nil)
@@ -538,7 +553,7 @@ func TestKeysFallBackToMemory(t *testing.T) {
 		<-done
 		return p.stderr()
 	}
-	if said := start(env...); !strings.Contains(said, "keys are kept in memory only") || !strings.Contains(said, "keys      memory") {
+	if said := start(env...); !strings.Contains(said, "keys      memory (until the process ends)") {
 		t.Error(said)
 	}
 	for _, more := range []string{"OPENAI_API_KEY=sk-x", "CHAT2RESPONSE_SLED_PATH=data/keys.db"} {
@@ -690,12 +705,20 @@ func TestServeState(t *testing.T) {
 		}
 		return bytes.Contains(b, []byte(text))
 	}
+	// A2: in no file that nobody has named.
 	p := serving(t, env)
 	if r := remembers(p); r.StatusCode != 200 {
 		t.Errorf("%d %s", r.StatusCode, bodyOf(r))
 	}
-	if !holds(p, "data/keys.db", "secret number") {
-		t.Error("it is not where the keys are")
+	if _, err := os.Stat(filepath.Join(p.Dir, "data")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a folder ./data: %v", err)
+	}
+	p = serving(t, env, "--keys-backend=bbolt:data/keys.db")
+	if r := remembers(p); r.StatusCode != 200 {
+		t.Errorf("%d %s", r.StatusCode, bodyOf(r))
+	}
+	if !holds(p, "data/keys.db", "secret number") || !strings.Contains(p.stderr(), "state     kept 30 days in data/keys.db, not encrypted") {
+		t.Error("it is not where the keys are, or not said: " + p.stderr())
 	}
 	file := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(file, []byte("0123456789abcdef\n"), 0o600); err != nil {
@@ -706,7 +729,7 @@ func TestServeState(t *testing.T) {
 		if r := remembers(p); r.StatusCode != 200 {
 			t.Errorf("%s: %d %s", key, r.StatusCode, bodyOf(r))
 		}
-		if holds(p, "own.db", "secret number") || !strings.Contains(p.stderr(), "state     bbolt own.db") {
+		if holds(p, "own.db", "secret number") || !strings.Contains(p.stderr(), "state     kept 30 days in own.db, encrypted") {
 			t.Error(key + ": it is not encrypted, or not said: " + p.stderr())
 		}
 	}

@@ -255,9 +255,7 @@ func (c *Config) Summary(version string, mcp []string) string {
 		where += " " + c.Keys.Path
 	}
 	row("keys", "%s (%s)", where, c.Keys.Chosen)
-	if c.State.Backend != "" {
-		row("state", "%s", strings.TrimSpace(c.State.Backend+" "+c.State.Path))
-	}
+	row("state", "%s", c.stateSummary())
 	if c.MCP != "" {
 		row("mcp", "%s: tools of %s", c.MCP, strings.Join(mcp, ", "))
 	}
@@ -265,6 +263,39 @@ func (c *Config) Summary(version string, mcp []string) string {
 		row("note", "%s", note)
 	}
 	return b.String()
+}
+
+// How long responses and conversations are kept where nothing else is said: what the handler's `ttl` is by default in
+// memory, and elsewhere.
+const (
+	MemoryTTL = 24 * time.Hour
+	StoredTTL = 30 * 24 * time.Hour
+)
+
+// stateSummary says what is kept of prompts and answers, where and how long, whether others could read it there, and
+// what changes that.
+func (c *Config) stateSummary() string {
+	at := c.State
+	if at.Backend == "" {
+		at = c.Keys
+	}
+	what := "kept"
+	if c.Mode == convert.Responses { // of which the gateway keeps only what a client names itself
+		what = "responses are the upstream's; conversations that ?conversation_id= names are kept"
+	}
+	place := at.Path
+	switch at.Backend {
+	case "off":
+		return "nothing is kept"
+	case "memory":
+		return fmt.Sprintf("%s %d hours in memory (CHAT2RESPONSE_STATE=bbolt:<path>|redis://...|off)", what, MemoryTTL/time.Hour)
+	case "redis":
+		place = "Redis"
+	}
+	if c.StateSealed {
+		return fmt.Sprintf("%s %d days in %s, encrypted", what, StoredTTL/(24*time.Hour), place)
+	}
+	return fmt.Sprintf("%s %d days in %s, not encrypted (CHAT2RESPONSE_STATE=memory|off, CHAT2RESPONSE_STATE_KEY)", what, StoredTTL/(24*time.Hour), place)
 }
 
 // writer writes a Caddyfile, not indented.
