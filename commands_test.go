@@ -5,7 +5,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/labiium/chat2response/internal/fakeopenai"
@@ -57,7 +59,7 @@ func TestConvertCommand(t *testing.T) {
 func TestDoctorCommand(t *testing.T) {
 	s := httptest.NewServer(fakeopenai.New(fakeopenai.Options{Dialect: "vllm", Scenario: "demo", APIKey: "sk-hide-me"}))
 	defer s.Close()
-	p := command(t, []string{"OPENAI_API_KEY=sk-hide-me"}, "doctor", s.URL)
+	p := command(t, []string{"OPENAI_API_KEY=sk-hide-me", "OPENAI_BASE_URL=" + s.URL}, "doctor", s.URL)
 	if err := p.Run(); err != nil {
 		t.Fatal(err, p.stderr())
 	}
@@ -86,6 +88,54 @@ func TestDoctorCommand(t *testing.T) {
 	p = command(t, nil, "doctor")
 	if err := p.Run(); err == nil || !strings.Contains(p.stderr(), "write a URL such as") {
 		t.Errorf("%v: %s", err, p.stderr())
+	}
+}
+
+// A4: OPENAI_API_KEY goes to OpenAI and to the gateway's own upstream, and to another host only if --key-env says so.
+func TestDoctorSendsNoKeyToStrangers(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, r.Header.Get("Authorization"))
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer s.Close()
+	for name, row := range map[string]struct {
+		env, args []string
+		want      string
+		says      string
+	}{
+		"a stranger":            {[]string{"OPENAI_API_KEY=sk-canary"}, []string{s.URL}, "", "OPENAI_API_KEY is not sent to " + strings.TrimPrefix(s.URL, "http://")},
+		"beside the upstream":   {[]string{"OPENAI_API_KEY=sk-canary", "OPENAI_BASE_URL=http://127.0.0.1:1/v1"}, []string{s.URL}, "", "is not sent"},
+		"with TLS, not without": {[]string{"OPENAI_API_KEY=sk-canary", "OPENAI_BASE_URL=" + strings.Replace(s.URL, "http", "https", 1)}, []string{s.URL}, "", "is not sent"},
+		"the upstream":          {[]string{"OPENAI_API_KEY=sk-canary", "OPENAI_BASE_URL=" + s.URL + "/v1"}, []string{s.URL + "/other"}, "Bearer sk-canary", "asking"},
+		"no URL":                {[]string{"OPENAI_API_KEY=sk-canary", "OPENAI_BASE_URL=" + s.URL + "/v1"}, nil, "Bearer sk-canary", "asking"},
+		"asked for":             {[]string{"OPENAI_API_KEY=sk-canary"}, []string{s.URL, "--key-env", "OPENAI_API_KEY"}, "Bearer sk-canary", "asking"},
+		"another one":           {[]string{"OPENAI_API_KEY=sk-canary", "GROQ=sk-g"}, []string{s.URL, "--key-env=GROQ"}, "Bearer sk-g", "asking"},
+		"no key at all":         {nil, []string{s.URL}, "", "asking"},
+	} {
+		got = nil
+		p := command(t, row.env, append([]string{"doctor"}, row.args...)...)
+		p.Run() // it is answered 401
+		if len(got) == 0 || strings.Join(slices.Compact(got), "") != row.want || !strings.Contains(p.stderr(), row.says) || row.says == "asking" && strings.Contains(p.stderr(), "is not sent") {
+			t.Errorf("%s: sent %q: %s", name, got, p.stderr())
+		}
+		if strings.Contains(p.stderr()+p.out.String(), "canary") {
+			t.Errorf("%s: it shows the key: %s", name, p.stderr())
+		}
+	}
+	p := command(t, nil, "doctor", s.URL, "--key-env=NOT_THERE")
+	if err := p.Run(); err == nil || !strings.Contains(p.stderr(), "--key-env names NOT_THERE, which is not set") {
+		t.Errorf("%v: %s", err, p.stderr())
+	}
+	key, name, note, err := doctorKey("https://api.openai.com/v1", "", func(name string) string { return map[string]string{"OPENAI_API_KEY": "k"}[name] })
+	if key != "k" || name != "OPENAI_API_KEY" || note != "" || err != nil {
+		t.Errorf("OpenAI: %q %q %q %v", key, name, note, err)
+	}
+	if key, _, _, _ := doctorKey("http://api.openai.com/v1", "", func(string) string { return "k" }); key != "" {
+		t.Error("OpenAI without TLS gets the key")
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +29,7 @@ import (
 // if it could not start, or had only to print.
 func serve(cmd *cobra.Command, flags caddycmd.Flags, args []string) error {
 	if len(args) > 1 {
-		return fmt.Errorf("there is one argument, the mcp.json, and these are too many: %s", strings.Join(args[1:], " "))
+		return fmt.Errorf("there is one argument, the mcp.json, and these are too many: %s", dropin.Shown(strings.Join(args[1:], " ")))
 	}
 	values, err := dropin.Gather(given(flags.FlagSet), place())
 	if err != nil {
@@ -97,7 +96,7 @@ func serversOf(path string) (names []string, err error) {
 	}
 	mcp, err := mcpbridge.Load(path, nil)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is neither a command nor a file of MCP servers; see --help", path)
+		return nil, fmt.Errorf("%s is neither a command nor a file of MCP servers; see --help", dropin.Shown(path))
 	}
 	if err != nil {
 		return nil, err
@@ -164,14 +163,6 @@ func ready(c *dropin.Config) error {
 			return fmt.Errorf("%s: %w", s.Chosen, err)
 		}
 	}
-	// Without OPENAI_API_KEY the gateway's keys open nothing, and the original served
-	// on without a place for them.
-	if c.Keys.Backend == "bbolt" && c.Keys.Default && c.APIKey == "" {
-		if err := writable(filepath.Dir(c.Keys.Path)); err != nil {
-			c.Notes = append(c.Notes, fmt.Sprintf("keys are kept in memory only, since %s cannot be written: %v; set CHAT2RESPONSE_SLED_PATH or --keys-backend", c.Keys.Path, err))
-			c.Keys.Backend, c.Keys.Path = "memory", ""
-		}
-	}
 	return nil
 }
 
@@ -216,17 +207,4 @@ func pingRedis(at dropin.Store) error {
 		return fmt.Errorf("Redis does not answer, and nothing else is used in its place: %w", err)
 	}
 	return nil
-}
-
-// writable makes a folder if it is missing, and checks that files can be made in it.
-func writable(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".chat2response-*")
-	if err != nil {
-		return err
-	}
-	f.Close()
-	return os.Remove(f.Name())
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -166,8 +167,7 @@ func demoUpstream(t *testing.T) (*fakeopenai.Server, []string) {
 
 const hello = `{"model":"demo","messages":[{"role":"user","content":"Hello!"}]}`
 
-// The README's first commands: passthrough, keys in ./data, an mcp.json, a graceful
-// end.
+// The README's first commands: passthrough, an mcp.json, a graceful end. A2: nothing is written into the folder.
 func TestServePassthrough(t *testing.T) {
 	model, env := demoUpstream(t)
 	p := command(t, nil)
@@ -176,7 +176,7 @@ func TestServePassthrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	p = serving(t, append(env, "CORS_MAX_AGE=7"), mcp)
-	for _, want := range []string{"clients ", "passthrough", "Chat Completions", "bbolt ./data/keys.db", "mcp.json: tools of files", "on this machine only"} {
+	for _, want := range []string{"clients ", "passthrough", "Chat Completions", "keys      memory (until the process ends)", "state     kept 24 hours in memory", "mcp.json: tools of files", "on this machine only"} {
 		if !strings.Contains(p.stderr(), want) {
 			t.Errorf("the start does not say %q: %s", want, p.stderr())
 		}
@@ -194,8 +194,8 @@ func TestServePassthrough(t *testing.T) {
 	if r := p.do("POST", "/keys/generate", `{}`); r.StatusCode != 200 || !strings.Contains(bodyOf(r), `"token":"sk_`) {
 		t.Errorf("/keys/generate: %d", r.StatusCode)
 	}
-	if _, err := os.Stat(filepath.Join(p.Dir, "data", "keys.db")); err != nil {
-		t.Error(err)
+	if _, err := os.Stat(filepath.Join(p.Dir, "data")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a folder ./data: %v", err)
 	}
 }
 
@@ -232,6 +232,63 @@ func TestServeManaged(t *testing.T) {
 	defer resp.Body.Close()
 	if b, _ := io.ReadAll(resp.Body); bytes.Contains(b, []byte("sk-theirs")) || !bytes.Contains(b, []byte("{env.OPENAI_API_KEY}")) {
 		t.Errorf("the configuration: %s", b)
+	}
+}
+
+// A3: the process writes its log by itself, so it is the process that keeps clients' keys out of it: out of the access
+// log, and out of what Caddy says of answers that break off, and at debug level of every request.
+func TestServeLogsNoKeys(t *testing.T) {
+	upstream := httptest.NewServer(fakeopenai.New(fakeopenai.Options{Dialect: "generic", APIs: []fakeopenai.API{fakeopenai.Chat}}))
+	defer upstream.Close()
+	env := []string{"OPENAI_BASE_URL=" + upstream.URL + "/v1", "UPSTREAM_MODE=chat"}
+	for name, row := range map[string]struct {
+		env   []string
+		model string
+	}{
+		"an access log":     {append(env, "CHAT2RESPONSE_ACCESS_LOG=1"), "fake-text"},
+		"at debug level":    {append(env, "RUST_LOG=debug"), "fake-text"},
+		"answers break off": {env, "fake-cut"},
+	} {
+		p := serving(t, row.env, "--keys-backend=memory")
+		asked := 0
+		ask := func(query string, header ...string) {
+			asked++
+			r, err := http.NewRequest("POST", p.url+"/v1/chat/completions?n=1"+query, strings.NewReader(`{"model":"`+row.model+`","stream":true,"messages":[{"role":"user","content":"x"}]}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("X-Asked", fmt.Sprint("number ", asked))
+			for i := 0; i < len(header); i += 2 {
+				r.Header.Set(header[i], header[i+1])
+			}
+			resp, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, resp.Body) // it may break off
+			resp.Body.Close()
+		}
+		for _, header := range []string{"Authorization", "Proxy-Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Sec-Websocket-Protocol"} {
+			ask("", header, "sk-canary")
+		}
+		for _, parameter := range []string{"key", "api_key", "api-key", "access_token"} {
+			ask("&" + parameter + "=sk-canary")
+		}
+		// The log must have every request, or there is nothing to be seen in it.
+		eventually(t, name+": every request is in the log", func() bool {
+			for n := range asked {
+				if !strings.Contains(p.stderr(), fmt.Sprintf("\"number %d\"", n+1)) {
+					return false
+				}
+			}
+			return true
+		})
+		for _, line := range strings.Split(p.stderr(), "\n") {
+			if strings.Contains(line, "canary") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
 	}
 }
 
@@ -387,10 +444,25 @@ func TestServeCORS(t *testing.T) {
 			}
 		}
 	}
-	check(serving(t, env, "--keys-backend=memory"), "https://a.example", map[string]string{
+	// H7: without keys, and without a word, nothing is allowed; OPTIONS goes to the upstream then.
+	p := serving(t, env, "--keys-backend=memory")
+	for _, r := range []*http.Response{
+		p.do("OPTIONS", "/v1/responses", "", append(preflight, "Origin", "https://a.example")...),
+		p.do("GET", "/status", "", "Origin", "https://a.example"),
+		p.do("POST", "/convert?conversation_id=diary", hello, "Origin", "https://a.example"),
+	} {
+		for name := range r.Header {
+			if strings.HasPrefix(name, "Access-Control-") {
+				t.Errorf("%s %s is answered with %s: %s", r.Request.Method, r.Request.URL.Path, name, r.Header.Get(name))
+			}
+		}
+	}
+	everything := map[string]string{
 		"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "*", "Access-Control-Allow-Headers": "Authorization, *", "Access-Control-Max-Age": "3600",
-	})
-	p := serving(t, append(env, "CORS_ALLOWED_ORIGINS=https://a.example,https://b.example", "CORS_ALLOW_CREDENTIALS=1", "CORS_MAX_AGE=9", "CORS_ALLOWED_METHODS=POST"), "--keys-backend=memory")
+	}
+	check(serving(t, append(env, "CORS_ALLOWED_ORIGINS=*"), "--keys-backend=memory"), "https://a.example", everything)
+	check(serving(t, append(env, "OPENAI_API_KEY=sk-x"), "--keys-backend=memory"), "https://a.example", everything)
+	p = serving(t, append(env, "CORS_ALLOWED_ORIGINS=https://a.example,https://b.example", "CORS_ALLOW_CREDENTIALS=1", "CORS_MAX_AGE=9", "CORS_ALLOWED_METHODS=POST"), "--keys-backend=memory")
 	check(p, "https://b.example", map[string]string{
 		"Access-Control-Allow-Origin": "https://b.example", "Access-Control-Allow-Credentials": "true", "Vary": "Origin",
 		"Access-Control-Allow-Methods": "POST", "Access-Control-Allow-Headers": "authorization,x-own", "Access-Control-Max-Age": "9",
@@ -444,14 +516,19 @@ func TestServeRefusals(t *testing.T) {
 		{"comand", nil, []string{bad}},
 		{"must be caddyfile or json", nil, []string{"--print-config=yaml"}},
 		{"OPENAI_API_KEY_FILE", []string{"OPENAI_API_KEY_FILE={x}"}, nil},
+		// A8: none of these says a password again.
+		{"OPENAI_BASE_URL is \"https://…@x\"", []string{"OPENAI_BASE_URL=https://me:hide-me@x"}, nil},
+		{"neither a command nor a file", nil, []string{"redis://me:hide-me@127.0.0.1:1/"}},
+		{"too many", nil, []string{"a.json", "redis://me:hide-me@127.0.0.1:1/"}},
+		{"unknown", nil, []string{"--keys-backend=me:hide-me@127.0.0.1:1"}},
 	} {
-		if said := failing(t, row.env, row.args...); !strings.Contains(said, row.want) {
+		if said := failing(t, row.env, row.args...); !strings.Contains(said, row.want) || strings.Contains(said, "hide-me") {
 			t.Errorf("%v %v: no %q in %s", row.env, row.args, row.want, said)
 		}
 	}
 }
 
-// Where keys open nothing and no place was named for them, they may be in memory.
+// Where keys open nothing and no place was named for them, they are in memory.
 func TestKeysFallBackToMemory(t *testing.T) {
 	_, env := demoUpstream(t)
 	self := command(t, nil)
@@ -476,7 +553,7 @@ func TestKeysFallBackToMemory(t *testing.T) {
 		<-done
 		return p.stderr()
 	}
-	if said := start(env...); !strings.Contains(said, "keys are kept in memory only") || !strings.Contains(said, "keys      memory") {
+	if said := start(env...); !strings.Contains(said, "keys      memory (until the process ends)") {
 		t.Error(said)
 	}
 	for _, more := range []string{"OPENAI_API_KEY=sk-x", "CHAT2RESPONSE_SLED_PATH=data/keys.db"} {
@@ -628,12 +705,20 @@ func TestServeState(t *testing.T) {
 		}
 		return bytes.Contains(b, []byte(text))
 	}
+	// A2: in no file that nobody has named.
 	p := serving(t, env)
 	if r := remembers(p); r.StatusCode != 200 {
 		t.Errorf("%d %s", r.StatusCode, bodyOf(r))
 	}
-	if !holds(p, "data/keys.db", "secret number") {
-		t.Error("it is not where the keys are")
+	if _, err := os.Stat(filepath.Join(p.Dir, "data")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("there is a folder ./data: %v", err)
+	}
+	p = serving(t, env, "--keys-backend=bbolt:data/keys.db")
+	if r := remembers(p); r.StatusCode != 200 {
+		t.Errorf("%d %s", r.StatusCode, bodyOf(r))
+	}
+	if !holds(p, "data/keys.db", "secret number") || !strings.Contains(p.stderr(), "state     kept 30 days in data/keys.db, not encrypted") {
+		t.Error("it is not where the keys are, or not said: " + p.stderr())
 	}
 	file := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(file, []byte("0123456789abcdef\n"), 0o600); err != nil {
@@ -644,7 +729,7 @@ func TestServeState(t *testing.T) {
 		if r := remembers(p); r.StatusCode != 200 {
 			t.Errorf("%s: %d %s", key, r.StatusCode, bodyOf(r))
 		}
-		if holds(p, "own.db", "secret number") || !strings.Contains(p.stderr(), "state     bbolt own.db") {
+		if holds(p, "own.db", "secret number") || !strings.Contains(p.stderr(), "state     kept 30 days in own.db, encrypted") {
 			t.Error(key + ": it is not encrypted, or not said: " + p.stderr())
 		}
 	}

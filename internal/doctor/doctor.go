@@ -19,6 +19,7 @@ import (
 
 	"github.com/labiium/chat2response/convert"
 	"github.com/labiium/chat2response/convert/responses"
+	"github.com/labiium/chat2response/internal/dropin"
 	"github.com/labiium/chat2response/sse"
 )
 
@@ -26,8 +27,11 @@ import (
 type Options struct {
 	// URL is where the upstream's API is. If it has no path, /v1 is tried first.
 	URL string
-	// Key is sent as Authorization: Bearer, if there is one.
+	// Key is sent as Authorization: Bearer, if there is one, to the scheme, host and
+	// port of URL alone: not to where a redirect leads.
 	Key string
+	// KeyName is the variable that holds Key, for the report. Default: OPENAI_API_KEY.
+	KeyName string
 	// Model is the model that is asked. Default: the first that the upstream lists
 	// and that is not one for embeddings, sounds or pictures.
 	Model string
@@ -36,6 +40,9 @@ type Options struct {
 	// Progress is told what is being asked. Default: nobody.
 	Progress io.Writer
 }
+
+// defaultKeyName is the variable that everybody has set for OpenAI.
+const defaultKeyName = "OPENAI_API_KEY"
 
 // maxAnswer bounds what is read of one answer, in bytes.
 const maxAnswer = 16 << 20
@@ -46,6 +53,7 @@ type Report struct {
 	Models  []string // in the upstream's order
 	Model   string   // that was asked
 	Keyed   bool     // a key was sent
+	KeyName string   // the variable that holds it, or that should
 	Dialect string
 	Why     []string // what speaks for the dialect
 	Results []Result // by API, then in the order of the probes
@@ -82,14 +90,22 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
+	if o.KeyName == "" {
+		o.KeyName = defaultKeyName
+	}
 	u, err := url.Parse(o.URL)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return nil, fmt.Errorf("%q is no address of an upstream: write a URL such as http://localhost:8000/v1", o.URL)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return nil, fmt.Errorf("%q is no address of an upstream: write a URL such as http://localhost:8000/v1", dropin.Shown(o.URL))
+	case u.User != nil, u.RawQuery != "", u.Fragment != "": // the gateway would not take it either
+		return nil, fmt.Errorf("%q: write a URL without user, query and fragment", dropin.Shown(o.URL))
 	}
 	o.URL = strings.TrimRight(o.URL, "/")
-	d := &doctor{Options: o, client: &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}, signs: signs{}}
+	d := &doctor{Options: o, client: &http.Client{
+		Transport: http.DefaultTransport.(*http.Transport).Clone(), CheckRedirect: redirect,
+	}, signs: signs{}}
 	defer d.client.CloseIdleConnections()
-	r := &Report{Keyed: o.Key != ""}
+	r := &Report{Keyed: o.Key != "", KeyName: o.KeyName}
 	d.signs.host(u.Hostname())
 	bare := strings.Trim(u.Path, "/") == ""
 	if bare {
@@ -107,7 +123,10 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 		r.URL += "/" // without it, a Caddyfile would mean /v1
 	}
 	if errors.Is(err, errKey) {
-		r.Broken = "it refuses the key (401): set OPENAI_API_KEY to one that it takes"
+		r.Broken = "it asks for a key (401): give it one with --key-env " + o.KeyName
+		if r.Keyed {
+			r.Broken = "it refuses the key (401): set " + o.KeyName + " to one that it takes"
+		}
 		return r, ctx.Err()
 	}
 	if r.Model = o.Model; r.Model == "" {
@@ -132,6 +151,37 @@ func Examine(ctx context.Context, o Options) (*Report, error) {
 	}
 	r.judge()
 	return r, ctx.Err()
+}
+
+// maxRedirects is how often an upstream may send the doctor elsewhere.
+const maxRedirects = 5
+
+// redirect follows a redirect, without the key where it leads to another scheme, host or port. net/http keeps
+// Authorization for subdomains, for other ports, and on the way from https to http.
+func redirect(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return fmt.Errorf("it redirects more than %d times", maxRedirects)
+	}
+	if !SameOrigin(req.URL, via[0].URL) {
+		req.Header.Del("Authorization")
+	}
+	return nil
+}
+
+// SameOrigin reports whether two URLs have the same scheme, host and port.
+func SameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+// port is the port of a URL, that of its scheme if it names none.
+func port(u *url.URL) string {
+	switch p := u.Port(); {
+	case p != "":
+		return p
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
 }
 
 // models lists the models.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -124,6 +126,12 @@ func TestBroken(t *testing.T) {
 	if r := examine(t, Options{URL: fake(fakeopenai.Options{APIKey: "sk-1", Scenario: "demo"}), Key: "sk-1"}); r.Broken != "" || !strings.Contains(r.Caddyfile(), "api_key {env.OPENAI_API_KEY}") {
 		t.Errorf("with its key: %q\n%s", r.Broken, r.Caddyfile())
 	}
+	if r := examine(t, Options{URL: fake(fakeopenai.Options{APIKey: "sk-1", Scenario: "demo"}), Key: "sk-1", KeyName: "MY_KEY"}); !strings.Contains(r.Caddyfile(), "api_key {env.MY_KEY}") || !strings.Contains(r.Command(), `OPENAI_API_KEY="$MY_KEY" chat2response`) {
+		t.Errorf("with a key in another variable:\n%s%s", r.Caddyfile(), r.Command())
+	}
+	if r := examine(t, Options{URL: fake(fakeopenai.Options{APIKey: "sk-1"}), Key: "sk-2", KeyName: "MY_KEY"}); !strings.Contains(r.Broken, "set MY_KEY to one") {
+		t.Errorf("with a wrong key: %q", r.Broken)
+	}
 	for _, url := range []string{"localhost:1", "ftp://x", ""} {
 		if _, err := Examine(t.Context(), Options{URL: url}); err == nil {
 			t.Errorf("%q is taken", url)
@@ -133,6 +141,76 @@ func TestBroken(t *testing.T) {
 	cancel()
 	if _, err := Examine(ctx, Options{URL: fake(fakeopenai.Options{})}); err == nil {
 		t.Error("it goes on after its end")
+	}
+}
+
+// A4: a redirect takes the key to no other host: not to another port of this one either, nor to a subdomain, nor from
+// https to http, where net/http would.
+func TestRedirectsLeaveTheKey(t *testing.T) {
+	const key = "sk-canary"
+	var mu sync.Mutex
+	keyed := map[string]bool{} // by path: the request had the key
+	fake := fakeopenai.New(fakeopenai.Options{Scenario: "demo"})
+	var moved http.HandlerFunc = func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		keyed[r.URL.Path] = keyed[r.URL.Path] || r.Header.Get("Authorization") == "Bearer "+key
+		mu.Unlock()
+		r.URL.Path = strings.Replace(r.URL.Path, "/moved/", "/v1/", 1)
+		fake.ServeHTTP(w, r)
+	}
+	elsewhere := serve(t, moved)
+	here := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			http.Redirect(w, r, elsewhere+r.URL.Path, http.StatusTemporaryRedirect)
+		} else {
+			moved(w, r)
+		}
+	}))
+	if r := examine(t, Options{URL: here + "/v1", Key: key}); r.Broken != "" {
+		t.Errorf("it does not follow: %s", r.Broken)
+	}
+	for _, path := range []string{"/v1/models", "/v1/chat/completions", "/v1/responses"} {
+		if sent, asked := keyed[path]; sent || !asked {
+			t.Errorf("%s: asked there %t, with the key %t", path, asked, sent)
+		}
+	}
+	// On the same host the key stays.
+	clear(keyed)
+	same := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rest, ok := strings.CutPrefix(r.URL.Path, "/v1/"); ok {
+			http.Redirect(w, r, "/moved/"+rest, http.StatusTemporaryRedirect)
+		} else {
+			moved(w, r)
+		}
+	}))
+	if r := examine(t, Options{URL: same + "/v1", Key: key}); r.Broken != "" || !keyed["/moved/models"] || !keyed["/moved/chat/completions"] {
+		t.Errorf("%q, %v", r.Broken, keyed)
+	}
+	loop := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/v1/models", http.StatusFound) }))
+	if r := examine(t, Options{URL: loop + "/v1", Key: key}); !strings.Contains(r.Broken, "it redirects more than 5 times") {
+		t.Errorf("%q", r.Broken)
+	}
+	for _, row := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"https://a/x", "https://A:443/y", true}, {"http://a", "http://a:80", true}, {"https://a", "http://a", false}, {"https://a", "https://b.a", false},
+		{"http://a:1", "http://a:2", false}, {"http://[::1]:1", "http://[::1]:1/x", true}, {"https://me@a", "https://a", true},
+	} {
+		from, _ := url.Parse(row.from)
+		to, _ := url.Parse(row.to)
+		if got := SameOrigin(from, to); got != row.want {
+			t.Errorf("%s and %s: %t", row.from, row.to, got)
+		}
+	}
+}
+
+// A8: a URL with a password is refused, as the gateway refuses it, and not shown.
+func TestURLsWithPasswords(t *testing.T) {
+	for _, address := range []string{"http://me:hide-me@127.0.0.1:1/v1", "http://127.0.0.1:1/v1?key=hide-me", "https://me:hide/me:hide-me@x", "me:hide-me@x"} {
+		if _, err := Examine(t.Context(), Options{URL: address}); err == nil || strings.Contains(err.Error(), "hide-me") {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }
 

@@ -111,12 +111,12 @@ func (r *Report) cell(api convert.API, name string) string {
 // Caddyfile is the configuration for the upstream.
 func (r *Report) Caddyfile() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "http://localhost:8088 {\n\tchat2response %s {\n\t\tmode %s\n", r.URL, r.Mode)
+	fmt.Fprintf(&b, "http://localhost:8088 {\n\tbind 127.0.0.1\n\n\tchat2response %s {\n\t\tmode %s\n", r.URL, r.Mode)
 	if r.Dialect != "generic" {
 		fmt.Fprintf(&b, "\t\tdialect %s\n", r.Dialect)
 	}
 	if r.Keyed {
-		b.WriteString("\t\tapi_key {env.OPENAI_API_KEY}\n\t\tkeys bbolt\n")
+		b.WriteString("\t\tapi_key {env." + r.KeyName + "}\n\t\tkeys bbolt\n")
 	}
 	b.WriteString("\t}\n}\n")
 	return b.String()
@@ -127,6 +127,9 @@ func (r *Report) Command() string {
 	s := "OPENAI_BASE_URL=" + r.URL + " UPSTREAM_MODE=" + string(r.Mode)
 	if r.Dialect != "generic" {
 		s += " CHAT2RESPONSE_DIALECT=" + r.Dialect
+	}
+	if r.Keyed && r.KeyName != defaultKeyName {
+		s += ` OPENAI_API_KEY="$` + r.KeyName + `"`
 	}
 	return s + " chat2response\n"
 }

@@ -26,7 +26,10 @@ func (c *Config) Caddyfile() string {
 		w.line("admin", c.Admin)
 		w.line("persist_config", "off")
 		w.line("grace_period", gracePeriod.String())
-		w.block("log", func() { w.line("level", c.LogLevel) })
+		w.block("log", func() {
+			w.line("level", c.LogLevel)
+			writeLogFilter(w)
+		})
 	})
 	w.line("")
 	w.block("http://:"+c.Port, func() {
@@ -50,6 +53,31 @@ func (c *Config) Caddyfile() string {
 		})
 	})
 	return string(caddyfile.Format([]byte(w.String())))
+}
+
+// SecretHeaders are the request headers in which clients send keys, and of which Caddy's logs do not know that: those of
+// Anthropic's, Azure's and Google's clients, and the one in which browsers hand a key over with a WebSocket. Caddy hides
+// Authorization, Proxy-Authorization and Cookie by itself; a cookie is not even of use as a word that stands for it.
+var SecretHeaders = []string{"Api-Key", "Cookie", "Sec-Websocket-Protocol", "X-Api-Key", "X-Goog-Api-Key"}
+
+// SecretParameters are the parameters of a query that hold keys for some APIs. The gateway takes none from there, and
+// clients send them all the same.
+var SecretParameters = []string{"access_token", "api-key", "api_key", "key"}
+
+// writeLogFilter keeps clients' keys out of the log. It is that of the whole process, not only of the site: what Caddy
+// says of a request that failed, and at debug level of each, goes there with all headers, whether or not there is an
+// access log.
+func writeLogFilter(w *writer) {
+	w.block("format filter", func() {
+		for _, name := range SecretHeaders {
+			w.line("request>headers>"+name, "delete")
+		}
+		w.block("request>uri query", func() {
+			for _, name := range SecretParameters {
+				w.line("replace", name, "REDACTED")
+			}
+		})
+	})
 }
 
 // notFound is what other paths are answered.
@@ -227,9 +255,7 @@ func (c *Config) Summary(version string, mcp []string) string {
 		where += " " + c.Keys.Path
 	}
 	row("keys", "%s (%s)", where, c.Keys.Chosen)
-	if c.State.Backend != "" {
-		row("state", "%s", strings.TrimSpace(c.State.Backend+" "+c.State.Path))
-	}
+	row("state", "%s", c.stateSummary())
 	if c.MCP != "" {
 		row("mcp", "%s: tools of %s", c.MCP, strings.Join(mcp, ", "))
 	}
@@ -237,6 +263,39 @@ func (c *Config) Summary(version string, mcp []string) string {
 		row("note", "%s", note)
 	}
 	return b.String()
+}
+
+// How long responses and conversations are kept where nothing else is said: what the handler's `ttl` is by default in
+// memory, and elsewhere.
+const (
+	MemoryTTL = 24 * time.Hour
+	StoredTTL = 30 * 24 * time.Hour
+)
+
+// stateSummary says what is kept of prompts and answers, where and how long, whether others could read it there, and
+// what changes that.
+func (c *Config) stateSummary() string {
+	at := c.State
+	if at.Backend == "" {
+		at = c.Keys
+	}
+	what := "kept"
+	if c.Mode == convert.Responses { // of which the gateway keeps only what a client names itself
+		what = "responses are the upstream's; conversations that ?conversation_id= names are kept"
+	}
+	place := at.Path
+	switch at.Backend {
+	case "off":
+		return "nothing is kept"
+	case "memory":
+		return fmt.Sprintf("%s %d hours in memory (CHAT2RESPONSE_STATE=bbolt:<path>|redis://...|off)", what, MemoryTTL/time.Hour)
+	case "redis":
+		place = "Redis"
+	}
+	if c.StateSealed {
+		return fmt.Sprintf("%s %d days in %s, encrypted", what, StoredTTL/(24*time.Hour), place)
+	}
+	return fmt.Sprintf("%s %d days in %s, not encrypted (CHAT2RESPONSE_STATE=memory|off, CHAT2RESPONSE_STATE_KEY)", what, StoredTTL/(24*time.Hour), place)
 }
 
 // writer writes a Caddyfile, not indented.

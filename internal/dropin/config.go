@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -37,6 +38,8 @@ type Config struct {
 	Keys   Store
 	Policy keystore.Policy
 	State  Store // Backend may be off, or empty: where the keys are
+	// StateSealed says that there is a key to encrypt what is kept.
+	StateSealed bool
 
 	// MCP is the path of the mcp.json, or empty.
 	MCP string
@@ -63,7 +66,6 @@ type Store struct {
 	URL     string // of Redis: a placeholder
 	Pool    int    // of Redis; 0: its default
 	Chosen  string // what chose it, for people
-	Default bool   // nothing did
 }
 
 // Check checks all values. backend is the argument of --keys-backend, mcp the path
@@ -112,6 +114,10 @@ func (v *Values) upstream(c *Config) error {
 		failed = append(failed, errors.New("OPENAI_API_KEY and OPENAI_API_KEY_FILE are both set: remove one"))
 	case v.isSet("OPENAI_API_KEY"):
 		c.APIKey = c.env("OPENAI_API_KEY")
+		// Many have it set for OpenAI, and mean to start a server for a model of their own.
+		if v.values["OPENAI_API_KEY"].source == "" && err == nil && nearby(u.Hostname()) {
+			c.note("OPENAI_API_KEY is set, so clients need a key of this gateway, and %s is sent yours; unset it for a server without keys", u.Host)
+		}
 	case file != "" && !plain(file):
 		failed = append(failed, v.bad("OPENAI_API_KEY_FILE", "a path without braces, quotes and line ends"))
 	case file != "":
@@ -144,6 +150,16 @@ func (v *Values) upstream(c *Config) error {
 	return errors.Join(failed...)
 }
 
+// nearby reports whether a host is on this machine or in a network of one's own, by its name.
+func nearby(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		ip = ip.Unmap()
+		return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified()
+	}
+	i := strings.LastIndexByte(host, '.')
+	return i < 0 || slices.Contains([]string{"localhost", "local", "internal", "lan"}, strings.ToLower(host[i+1:]))
+}
+
 // levels are the original's words for how much is logged, and Caddy's.
 var levels = map[string]string{"error": "ERROR", "warn": "WARN", "info": "INFO", "debug": "DEBUG", "trace": "DEBUG", "off": "FATAL"}
 
@@ -166,7 +182,7 @@ func (v *Values) server(c *Config) error {
 	for _, part := range strings.Split(v.text("RUST_LOG"), ",") {
 		part = strings.TrimSpace(part)
 		if strings.Contains(part, "=") {
-			c.note("RUST_LOG: %q has no effect: there are no parts with levels of their own", part)
+			c.note("RUST_LOG: %q has no effect: there are no parts with levels of their own", Shown(part))
 			continue
 		}
 		level, ok := levels[strings.ToLower(part)]
@@ -254,8 +270,11 @@ func (v *Values) cors(c *Config) error {
 		}
 		return items
 	}
-	off := strings.EqualFold(v.text("CORS_ALLOWED_ORIGINS"), "off")
-	if !off {
+	// Without keys, whoever can send a request is a client, and a browser sends those of every page that its user
+	// visits: pages may read answers only where the operator says so.
+	unset := !v.isSet("CORS_ALLOWED_ORIGINS")
+	off := strings.EqualFold(v.text("CORS_ALLOWED_ORIGINS"), "off") || unset && c.APIKey == ""
+	if !off && !unset {
 		cors.Origins = list("CORS_ALLOWED_ORIGINS", origin, "*, off, or origins such as https://app.example.com with commas between; an origin has no path")
 	}
 	cors.Methods = list("CORS_ALLOWED_METHODS", token, "* or methods with commas between")
@@ -263,13 +282,23 @@ func (v *Values) cors(c *Config) error {
 	var err error
 	cors.Credentials, err = v.yes("CORS_ALLOW_CREDENTIALS")
 	failed = append(failed, err)
-	if cors.Credentials && cors.Origins == nil && !off {
-		failed = append(failed, errors.New("CORS_ALLOW_CREDENTIALS is 1 and CORS_ALLOWED_ORIGINS is *, which browsers refuse: list the origins"))
+	if cors.Credentials && cors.Origins == nil && (!off || unset) {
+		failed = append(failed, errors.New("CORS_ALLOW_CREDENTIALS is 1 and CORS_ALLOWED_ORIGINS is * or not set, and browsers refuse that: list the origins"))
 	}
 	cors.MaxAge, err = v.number("CORS_MAX_AGE", 0, 86400)
 	failed = append(failed, err)
-	if !off {
+	switch {
+	case !off:
 		c.CORS = cors
+		if !unset && cors.Origins == nil && c.APIKey == "" {
+			c.note("CORS_ALLOWED_ORIGINS is *, and clients need no keys of the gateway: any web page that someone here visits can ask the upstream")
+		}
+	case unset:
+		for _, name := range []string{"CORS_ALLOWED_METHODS", "CORS_ALLOWED_HEADERS", "CORS_MAX_AGE"} {
+			if v.isSet(name) {
+				c.note("%s has no effect: web pages are allowed nothing, since clients need no keys of the gateway; CORS_ALLOWED_ORIGINS allows them", name)
+			}
+		}
 	}
 	return errors.Join(failed...)
 }
@@ -302,7 +331,7 @@ func (v *Values) policy(c *Config) error {
 		return err
 	}
 	policy, notice, err := keystore.PolicyFromEnv(func(name string) (string, bool) {
-		return v.text(name), v.isSet(name)
+		return Shown(v.text(name)), v.isSet(name) // it repeats what it does not understand
 	})
 	if notice != "" {
 		c.note("%s", notice)
@@ -322,7 +351,7 @@ func (v *Values) policy(c *Config) error {
 }
 
 // keys chooses where keys are kept: --keys-backend, else Redis if there is a URL,
-// else the file.
+// else the file; in memory where clients need no keys and no file is named.
 func (v *Values) keys(c *Config, backend string) error {
 	pool, err := v.number("CHAT2RESPONSE_REDIS_POOL_MAX", 1, 10000)
 	if err != nil {
@@ -336,6 +365,10 @@ func (v *Values) keys(c *Config, backend string) error {
 		if !strings.Contains(spec, "://") {
 			return v.bad(chosen, "a URL such as redis://127.0.0.1:6379/")
 		}
+	case !v.isSet("CHAT2RESPONSE_SLED_PATH") && c.APIKey == "":
+		// Keys open nothing here, and where the keys are the conversations go too: a folder that nobody has asked for
+		// would be filled with them.
+		spec, chosen = "memory", "until the process ends"
 	default:
 		spec, chosen = "bbolt:"+v.text("CHAT2RESPONSE_SLED_PATH"), "CHAT2RESPONSE_SLED_PATH"
 	}
@@ -343,7 +376,6 @@ func (v *Values) keys(c *Config, backend string) error {
 	if err != nil {
 		return err
 	}
-	c.Keys.Default = backend == "" && !v.isSet(chosen)
 	switch {
 	case !v.isSet("CHAT2RESPONSE_REDIS_POOL_MAX"):
 	case c.Keys.Backend == "redis":
@@ -359,6 +391,9 @@ func (v *Values) keys(c *Config, backend string) error {
 func (v *Values) store(c *Config, spec, chosen, urlVar string) (Store, error) {
 	module, notice, err := store.ParseSpec(spec)
 	if err != nil {
+		if shown := Shown(spec); shown != spec { // the message repeats what is not known; of "user:password@host" too
+			_, _, err = store.ParseSpec(shown)
+		}
 		return Store{}, fmt.Errorf("%s: %w", chosen, err)
 	}
 	if notice != "" {
@@ -373,8 +408,11 @@ func (v *Values) store(c *Config, spec, chosen, urlVar string) (Store, error) {
 		if s.Path == "" {
 			s.Path = v.text("CHAT2RESPONSE_SLED_PATH")
 		}
-		if !plain(s.Path) {
+		switch {
+		case !plain(s.Path):
 			return s, fmt.Errorf("%s: the path must not have braces, quotes and line ends in it", chosen)
+		case strings.Contains(s.Path, "://"):
+			return s, fmt.Errorf("%s: a path is wanted, and not a URL (CHAT2RESPONSE_REDIS_URL is for that of a Redis)", chosen)
 		}
 	case *store.Redis:
 		v.set(urlVar, m.URL, v.values[urlVar].source)
@@ -393,6 +431,7 @@ func (v *Values) state(c *Config) (err error) {
 	default:
 		c.State, err = v.store(c, v.text(name), name, name)
 	}
+	c.StateSealed = v.isSet("CHAT2RESPONSE_STATE_KEY") || v.isSet("CHAT2RESPONSE_STATE_KEY_FILE")
 	if v.isSet("CHAT2RESPONSE_STATE_KEY") && len(v.text("CHAT2RESPONSE_STATE_KEY")) < 16 {
 		err = errors.Join(err, v.bad("CHAT2RESPONSE_STATE_KEY", "16 bytes or more, random ones (openssl rand -hex 32)"))
 	}

@@ -48,10 +48,10 @@ var effects = map[string]struct {
 		good: map[string]string{"https://a.example, http://localhost:3000": "header Origin http://localhost:3000", "*": ">Access-Control-Allow-Origin *", "off": "bind 0.0.0.0\n\n\troute {"},
 		bad:  map[string]string{"a.example": "origins such as", "https://a.example/": "origins such as", "https://a.example,*": "origins such as", "{http.request.header.Origin}": "origins such as"},
 	},
-	"CORS_ALLOWED_METHODS":                    {good: map[string]string{"GET,POST": "Access-Control-Allow-Methods `GET, POST`"}, bad: map[string]string{"GET POST": "methods with commas"}},
-	"CORS_ALLOWED_HEADERS":                    {good: map[string]string{"authorization,content-type": "Access-Control-Allow-Headers `authorization, content-type`"}, bad: map[string]string{"a:b": "names of headers"}},
+	"CORS_ALLOWED_METHODS":                    {also: "CORS_ALLOWED_ORIGINS=*", good: map[string]string{"GET,POST": "Access-Control-Allow-Methods `GET, POST`"}, bad: map[string]string{"GET POST": "methods with commas"}},
+	"CORS_ALLOWED_HEADERS":                    {also: "CORS_ALLOWED_ORIGINS=*", good: map[string]string{"authorization,content-type": "Access-Control-Allow-Headers `authorization, content-type`"}, bad: map[string]string{"a:b": "names of headers"}},
 	"CORS_ALLOW_CREDENTIALS":                  {also: "CORS_ALLOWED_ORIGINS=https://a.example", good: map[string]string{"true": "Access-Control-Allow-Credentials true"}, bad: map[string]string{"x": "1 or 0"}},
-	"CORS_MAX_AGE":                            {good: map[string]string{"7": "Access-Control-Max-Age 7\n"}, bad: map[string]string{"1h": "a whole number from 0 to 86400", "86401": "a whole number"}},
+	"CORS_MAX_AGE":                            {also: "CORS_ALLOWED_ORIGINS=*", good: map[string]string{"7": "Access-Control-Max-Age 7\n"}, bad: map[string]string{"1h": "a whole number from 0 to 86400", "86401": "a whole number"}},
 	"CHAT2RESPONSE_MCP_ALLOW_UNAUTHENTICATED": {good: map[string]string{"1": "there is no mcp.json"}, bad: map[string]string{"x": "1 or 0"}}, // TestMCP
 	"CHAT2RESPONSE_STATE": {
 		good: map[string]string{"off": "\t\t\tstate off\n", "memory": "state memory", "bbolt:/data/state.db": "state bbolt /data/state.db", "redis://u:p@x/": "state redis {env.CHAT2RESPONSE_STATE}"},
@@ -160,7 +160,10 @@ func TestKeysBackend(t *testing.T) {
 		want    Store
 		url     string
 	}{
-		{"", nil, Store{Backend: "bbolt", Path: "./data/keys.db", Chosen: "CHAT2RESPONSE_SLED_PATH", Default: true}, ""},
+		{"", []string{"OPENAI_API_KEY=k"}, Store{Backend: "bbolt", Path: "./data/keys.db", Chosen: "CHAT2RESPONSE_SLED_PATH"}, ""},
+		{"", []string{"OPENAI_API_KEY_FILE=k"}, Store{Backend: "bbolt", Path: "./data/keys.db", Chosen: "CHAT2RESPONSE_SLED_PATH"}, ""},
+		{"", nil, Store{Backend: "memory", Chosen: "until the process ends"}, ""}, // A2
+		{"bbolt", nil, Store{Backend: "bbolt", Path: "./data/keys.db", Chosen: "--keys-backend"}, ""},
 		{"", []string{path}, Store{Backend: "bbolt", Path: "/env.db", Chosen: "CHAT2RESPONSE_SLED_PATH"}, ""},
 		{"", []string{redis, path}, Store{Backend: "redis", URL: "{env.CHAT2RESPONSE_REDIS_URL}", Chosen: "CHAT2RESPONSE_REDIS_URL"}, "redis://env/"},
 		{"", []string{"CHAT2RESPONSE_REDIS_URL= ", path}, Store{Backend: "bbolt", Path: "/env.db", Chosen: "CHAT2RESPONSE_SLED_PATH"}, ""},
@@ -191,6 +194,103 @@ func TestKeysBackend(t *testing.T) {
 	for _, backend := range []string{"file:x", "sled:", "postgres://x"} {
 		if _, err := check(t, nil, backend); err == nil || !strings.Contains(err.Error(), "--keys-backend: keys backend") {
 			t.Errorf("%q: got %v", backend, err)
+		}
+	}
+}
+
+// H7: where clients need no keys, web pages are allowed nothing unless the operator says so; where they need them, the
+// original's * stays.
+func TestCORSByDefault(t *testing.T) {
+	const all = ">Access-Control-Allow-Origin *"
+	for _, row := range []struct {
+		vars       []string
+		line, note string // empty: none
+	}{
+		{nil, "", ""},
+		{[]string{"CORS_ALLOWED_ORIGINS=*"}, all, "any web page"},
+		{[]string{"CORS_ALLOWED_ORIGINS=https://a.example"}, "header Origin https://a.example", ""},
+		{[]string{"CORS_ALLOWED_ORIGINS=off"}, "", ""},
+		{[]string{"CORS_MAX_AGE=7"}, "", "CORS_MAX_AGE has no effect"},
+		{[]string{"CORS_ALLOWED_METHODS=GET"}, "", "CORS_ALLOWED_METHODS has no effect"},
+		{[]string{"CORS_ALLOWED_HEADERS=authorization"}, "", "CORS_ALLOWED_HEADERS has no effect"},
+		{[]string{"OPENAI_API_KEY=k"}, all, ""},
+		{[]string{"OPENAI_API_KEY_FILE=k"}, all, ""},
+		{[]string{"OPENAI_API_KEY=k", "CORS_ALLOWED_ORIGINS=*"}, all, ""},
+		{[]string{"OPENAI_API_KEY=k", "CORS_ALLOWED_ORIGINS=off"}, "", ""},
+	} {
+		c, err := check(t, nil, "", row.vars...)
+		if err != nil {
+			t.Errorf("%v: %v", row.vars, err)
+			continue
+		}
+		if text := c.Caddyfile(); !strings.Contains(text, row.line) || row.line == "" && strings.Contains(text, "Access-Control") {
+			t.Errorf("%v: no %q in %s", row.vars, row.line, text)
+		}
+		if notes := strings.Join(c.Notes, "\n"); !strings.Contains(notes, row.note) || row.note == "" && notes != "" {
+			t.Errorf("%v: the notes are %q", row.vars, notes)
+		}
+	}
+}
+
+// A2: the start says what is kept of prompts and answers, where, how long, and whether it can be read there. In a file
+// it is only where somebody has named one.
+func TestStateSummary(t *testing.T) {
+	const chat, key = "UPSTREAM_MODE=chat", "OPENAI_API_KEY=k"
+	for _, row := range []struct {
+		vars []string
+		want string
+	}{
+		{[]string{chat}, "kept 24 hours in memory (CHAT2RESPONSE_STATE=bbolt:<path>|redis://...|off)"},
+		{[]string{chat, "CHAT2RESPONSE_SLED_PATH=k.db"}, "kept 30 days in k.db, not encrypted (CHAT2RESPONSE_STATE=memory|off, CHAT2RESPONSE_STATE_KEY)"},
+		{[]string{chat, key}, "kept 30 days in ./data/keys.db, not encrypted (CHAT2RESPONSE_STATE=memory|off, CHAT2RESPONSE_STATE_KEY)"},
+		{[]string{chat, key, "CHAT2RESPONSE_STATE=memory"}, "kept 24 hours in memory (CHAT2RESPONSE_STATE=bbolt:<path>|redis://...|off)"},
+		{[]string{chat, key, "CHAT2RESPONSE_STATE=off"}, "nothing is kept"},
+		{[]string{chat, key, "CHAT2RESPONSE_STATE=bbolt"}, "kept 30 days in ./data/keys.db, not encrypted (CHAT2RESPONSE_STATE=memory|off, CHAT2RESPONSE_STATE_KEY)"},
+		{[]string{chat, key, "CHAT2RESPONSE_STATE=bbolt:s.db", "CHAT2RESPONSE_STATE_KEY=" + secret}, "kept 30 days in s.db, encrypted"},
+		{[]string{chat, "CHAT2RESPONSE_STATE=bbolt:s.db", "CHAT2RESPONSE_STATE_KEY_FILE=/run/k"}, "kept 30 days in s.db, encrypted"},
+		{[]string{chat, "CHAT2RESPONSE_REDIS_URL=redis://u:hide-me@x/"}, "kept 30 days in Redis, not encrypted (CHAT2RESPONSE_STATE=memory|off, CHAT2RESPONSE_STATE_KEY)"},
+		{[]string{key}, "responses are the upstream's; conversations that ?conversation_id= names are kept 30 days in ./data/keys.db, not encrypted (CHAT2RESPONSE_STATE=memory|off, CHAT2RESPONSE_STATE_KEY)"},
+	} {
+		c, err := check(t, nil, "", row.vars...)
+		if err != nil {
+			t.Errorf("%v: %v", row.vars, err)
+			continue
+		}
+		if got := c.Summary("1", nil); !strings.Contains(got, "\n  state     "+row.want+"\n") || strings.Contains(got, "hide-me") {
+			t.Errorf("%v: no %q in %s", row.vars, row.want, got)
+		}
+	}
+}
+
+// A4: who has OPENAI_API_KEY set for OpenAI, and starts a gateway for a model of his own, is told what that does.
+func TestExportedKeyIsNoted(t *testing.T) {
+	for _, row := range []struct {
+		flags map[string]string
+		vars  []string
+		note  bool
+	}{
+		{nil, []string{"OPENAI_API_KEY=k", "OPENAI_BASE_URL=http://localhost:11434/v1"}, true},
+		{nil, []string{"OPENAI_API_KEY=k", "OPENAI_BASE_URL=http://127.0.0.1:11434/v1"}, true},
+		{nil, []string{"OPENAI_API_KEY=k", "OPENAI_BASE_URL=http://[::1]:8000/v1"}, true},
+		{nil, []string{"OPENAI_API_KEY=k", "OPENAI_BASE_URL=http://10.1.2.3:8000/v1"}, true},
+		{nil, []string{"OPENAI_API_KEY=k", "OPENAI_BASE_URL=http://vllm:8000/v1"}, true},
+		{nil, []string{"OPENAI_API_KEY=k", "OPENAI_BASE_URL=http://gpu.lan:8000/v1"}, true},
+		{nil, []string{"OPENAI_API_KEY=k"}, false},
+		{nil, []string{"OPENAI_API_KEY=k", "OPENAI_BASE_URL=https://api.groq.com/openai/v1"}, false},
+		{nil, []string{"OPENAI_BASE_URL=http://localhost:11434/v1"}, false},
+		{map[string]string{"openai-api-key": "k"}, []string{"OPENAI_BASE_URL=http://localhost:11434/v1"}, false}, // it is meant
+	} {
+		v, err := Gather(row.flags, Place{Env: env(row.vars...), Dir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := v.Check("", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = "note      OPENAI_API_KEY is set, so clients need a key of this gateway"
+		if got := c.Summary("1", nil); strings.Contains(got, want) != row.note || row.note && !strings.Contains(got, "; unset it for a server without keys\n") {
+			t.Errorf("%v: %s", row.vars, got)
 		}
 	}
 }
@@ -300,6 +400,59 @@ func TestPrintHidesSecrets(t *testing.T) {
 	for _, want := range []string{"redis://host:1/2", "rediss://state:1/", "http://proxy:1", "CORS_MAX_AGE=7", "# environment", "# default", "# not set"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
+
+// A8: no message shows the password of a URL, whichever setting it stands in, and
+// however it is misspelt.
+func TestMessagesHidePasswords(t *testing.T) {
+	urls := []string{
+		"https://me:hide-me@host/v1", "https://hide-me@host/v1", "https://me:hide/hide-me@host", "https://me:a?hide-me@host", "https://me:hide-me#x@host",
+		"https://host/v1?key=hide-me", "https://host/v1#hide-me", "me:hide-me@host", "http//me:hide-me@host", "https://me:hide-me@ho st/v1", "redis:me:hide-me@host",
+	}
+	for _, s := range Settings {
+		for _, url := range urls {
+			for name, got := range map[string]func() string{
+				"checked": func() string {
+					v, err := Gather(nil, Place{Env: env(s.Var+"="+url, effects[s.Var].also), Dir: t.TempDir()})
+					if err != nil {
+						return err.Error()
+					}
+					c, err := v.Check("", "")
+					if err != nil {
+						return err.Error()
+					}
+					return strings.Join(c.Notes, "\n") + c.Summary("1", nil)
+				},
+				"printed": func() string {
+					v, err := Gather(nil, Place{Env: env(s.Var + "=" + url), Dir: t.TempDir()})
+					if err != nil {
+						return err.Error()
+					}
+					var b strings.Builder
+					v.Print(&b)
+					return b.String()
+				},
+			} {
+				path := strings.HasSuffix(s.Var, "_PATH") && !strings.Contains(url, "://") // there it is the name of a file
+				if text := got(); strings.Contains(text, "hide-me") && !path {
+					t.Errorf("%s=%s, %s: %s", s.Var, url, name, text)
+				}
+			}
+		}
+	}
+	for _, url := range urls {
+		if _, err := check(t, nil, url); err != nil && strings.Contains(err.Error(), "hide-me") {
+			t.Errorf("--keys-backend=%s: %v", url, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"http://localhost:8000/v1": "http://localhost:8000/v1", "localhost:8000": "localhost:8000", "": "", "./data/keys.db": "./data/keys.db",
+		"https://me:pw@host:1/v1": "https://…@host:1/v1", "me:pw@host": "…@host", "https://host/v1?a=b": "https://host/v1?…", "what is this?": "what is this?",
+	} {
+		if got := Shown(text); got != want {
+			t.Errorf("%q is shown as %q, want %q", text, got, want)
 		}
 	}
 }

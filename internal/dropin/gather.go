@@ -102,10 +102,10 @@ func (v *Values) Admin() string {
 }
 
 // bad is an error about a setting: it names the variable, the value unless that is
-// a secret, what it must be, and where it was found.
+// a secret, and without passwords, what it must be, and where it was found.
 func (v *Values) bad(name, must string, args ...any) error {
 	got := v.values[name]
-	shown := fmt.Sprintf("%q", got.text)
+	shown := fmt.Sprintf("%q", Shown(got.text))
 	if byVar(name).Secret {
 		shown = "not right (its value is not shown)"
 	}

@@ -49,6 +49,8 @@ func (v *Values) Print(w io.Writer) {
 			text = noPassword(text)
 		case s.Secret && s.Var != "CHAT2RESPONSE_STATE":
 			text = "(not shown)"
+		default:
+			text = Shown(text)
 		}
 		fmt.Fprintf(t, "%s=%s\t# %s\n", s.Var, text, source)
 	}
@@ -62,4 +64,24 @@ func noPassword(text string) string {
 		return "(not shown)"
 	}
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
+// Shown is a text as a message may show it: without the user and the password of a URL, and without its query, where
+// keys stand too. A password that was not escaped may itself hold any of /?#@ and so make the text no URL at all, so
+// this looks at the text, not at a URL: all before the last @ goes.
+func Shown(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if ok {
+		scheme += "://"
+	} else {
+		scheme, rest = "", text
+	}
+	hidden := ""
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		hidden, rest = "…", rest[i:]
+	}
+	if i := strings.IndexAny(rest, "?#"); i >= 0 && ok {
+		rest = rest[:i] + "?…"
+	}
+	return scheme + hidden + rest
 }

@@ -60,7 +60,7 @@ var Settings = []Setting{
 	{Var: "CHAT2RESPONSE_HTTP_TIMEOUT_SECONDS", Group: network, Value: "<n>", Default: "60", Help: "how long the upstream may take to begin its answer; 0: for ever"},
 	{Var: "CHAT2RESPONSE_IDLE_TIMEOUT_SECONDS", Group: network, Value: "<n>", Help: "how long it may be silent in its answer (default: 300, or the above if longer)"},
 
-	{Var: "CORS_ALLOWED_ORIGINS", Group: browsers, Value: "<list>|off", Default: "*", Help: "origins, with commas between"},
+	{Var: "CORS_ALLOWED_ORIGINS", Group: browsers, Value: "<list>|*|off", Help: "origins, with commas between (default: * where clients need keys, else off)"},
 	{Var: "CORS_ALLOWED_METHODS", Group: browsers, Value: "<list>", Default: "*", Help: "methods"},
 	{Var: "CORS_ALLOWED_HEADERS", Group: browsers, Value: "<list>", Default: "*", Help: "request headers"},
 	{Var: "CORS_ALLOW_CREDENTIALS", Group: browsers, Help: "allow cookies and the like; needs a list of origins"},
@@ -74,7 +74,7 @@ var Settings = []Setting{
 
 	{Var: "CHAT2RESPONSE_REDIS_URL", Group: apiKeys, Value: "<url>", Secret: true, Help: "keep keys in this Redis, unless --keys-backend says otherwise"},
 	{Var: "CHAT2RESPONSE_REDIS_POOL_MAX", Group: apiKeys, Value: "<n>", Default: "16", Help: "most connections to Redis"},
-	{Var: "CHAT2RESPONSE_SLED_PATH", Group: apiKeys, Value: "<path>", Default: "./data/keys.db", Help: "else in this file (bbolt)"},
+	{Var: "CHAT2RESPONSE_SLED_PATH", Group: apiKeys, Value: "<path>", Default: "./data/keys.db", Help: "else in this file (bbolt); in memory where keys open nothing"},
 	{Var: "CHAT2RESPONSE_KEYS_REQUIRE_EXPIRATION", Group: apiKeys, Default: "1", Help: "keys end; see the next"},
 	{Var: "CHAT2RESPONSE_KEYS_ALLOW_NO_EXPIRATION", Group: apiKeys, Default: "0", Help: "keys may be made that never end"},
 	{Var: "CHAT2RESPONSE_KEYS_DEFAULT_TTL_SECONDS", Group: apiKeys, Value: "<n>", Default: "86400", Help: "how long a key is good that does not say; 0: it must say"},
