@@ -69,12 +69,18 @@ func (adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer release()
 	w.Header().Set("Cache-Control", "no-store")
-	err = serveKeys(w, r, strings.TrimPrefix(r.URL.Path, adminPrefix), keys, keystore.Actor{ID: "admin_socket", RemoteIP: r.RemoteAddr})
+	return socketError(serveKeys(w, r, strings.TrimPrefix(r.URL.Path, adminPrefix), keys,
+		keystore.Actor{ID: "admin_socket", RemoteIP: r.RemoteAddr}))
+}
+
+// socketError makes a refusal of the keystore one of the admin socket, which, unlike /keys, shows its cause: who asks
+// here is the operator, and has to know that it was the disk. Causes are written for logs and hold no secret.
+func socketError(err error) error {
 	var refused *keystore.Error
-	if errors.As(err, &refused) {
-		return caddy.APIError{HTTPStatus: refused.Status, Err: errors.New(refused.Message), Message: refused.Message}
+	if !errors.As(err, &refused) {
+		return err
 	}
-	return err
+	return caddy.APIError{HTTPStatus: refused.Status, Err: refused, Message: refused.Error()}
 }
 
 // ringNamed is the key store of that name; without a name, the only one.

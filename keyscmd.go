@@ -2,6 +2,7 @@ package chat2response
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,6 +93,9 @@ func (c keysCall) do(reply any) (printed bool, err error) {
 		uri += "?" + query.Encode()
 	}
 	resp, err := caddycmd.AdminAPIRequest(address, c.method, uri, nil, body)
+	if message, ok := refusal(err); ok {
+		return false, errors.New(message)
+	}
 	if err != nil {
 		return false, fmt.Errorf("asking the server at %s: %w (is it running, with keys configured?)", address, err)
 	}
@@ -105,6 +109,23 @@ func (c keysCall) do(reply any) (printed bool, err error) {
 		return true, err
 	}
 	return false, json.Unmarshal(answer, reply)
+}
+
+// refusal is what the server said when it answered and refused; false: it did not answer, or nothing of ours did. Caddy's
+// client has only text for it, which ends with the body.
+func refusal(err error) (message string, ok bool) {
+	if err == nil {
+		return "", false
+	}
+	_, answered, ok := strings.Cut(err.Error(), "caddy responded with error: HTTP ")
+	status, body, found := strings.Cut(answered, ": ")
+	var answer struct {
+		Error string `json:"error"`
+	}
+	if !ok || !found || json.Unmarshal([]byte(body), &answer) != nil || answer.Error == "" {
+		return "", false
+	}
+	return printable(answer.Error) + " (HTTP " + status + ")", true
 }
 
 // keysRun makes the function of a cobra command.

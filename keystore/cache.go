@@ -32,6 +32,7 @@ type cache struct {
 	fetch      func(context.Context, string) (*Key, error)
 	inUse      func(id string) bool             // worth reading ahead
 	background func(func(context.Context)) bool // runs it until Close; false: it is closed
+	read       func(id string, key *Key)        // hears of each record that was read; nil: there is none
 
 	mu      sync.Mutex
 	known   *lru[cached]
@@ -58,6 +59,13 @@ func newCache(k *Keys) *cache {
 	return &cache{
 		ttl: k.CacheTTL, stale: k.StaleOnError, now: k.Now, log: k.Log,
 		fetch: k.fetch, inUse: k.gate.knows, background: k.background.start,
+		read: func(id string, key *Key) {
+			if key == nil {
+				k.changed(id, nil)
+				return
+			}
+			k.changed(id, &key.Record)
+		},
 		known: newLRU[cached](cacheSize), unknown: newLRU[time.Time](cacheSize),
 		flights: map[string]*flight{},
 	}
@@ -82,6 +90,12 @@ func (c *cache) get(ctx context.Context, id string) (*Key, error) {
 	}
 	c.misses.Add(1)
 	return c.join(ctx, id, now)
+}
+
+// renew reads the record of id, whatever is known of it.
+func (c *cache) renew(ctx context.Context, id string) (*Key, error) {
+	c.mu.Lock()
+	return c.join(ctx, id, c.now())
 }
 
 // join waits for the lookup of id that is under way, or makes it. It is called with c.mu held, and gives it back.
@@ -133,6 +147,7 @@ func (c *cache) fly(ctx context.Context, id string, f *flight, begun time.Time) 
 	f.key, f.err = c.fetch(ctx, id)
 	if f.err == nil {
 		c.keep(id, f, begun)
+		c.read(id, f.key)
 		return
 	}
 	if errors.Is(f.err, errTooManyLookups) {
@@ -178,6 +193,19 @@ func (c *cache) land(id string, f *flight) {
 	}
 	c.mu.Unlock()
 	close(f.done)
+}
+
+// atHand returns the record that would answer now; false: none would.
+func (c *cache) atHand(id string) (*Record, bool) {
+	if c == nil {
+		return nil, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.known.get(id); ok && c.now().Sub(e.at) < c.ttl {
+		return &e.key.Record, true
+	}
+	return nil, false
 }
 
 // drop forgets id, and everything when id is "": the feed was cut, and what has changed is not known. A nil cache has

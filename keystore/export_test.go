@@ -8,3 +8,10 @@ func (k *Keys) Holds(id string) bool {
 
 // MaxHeld is how many are.
 const MaxHeld = maxHeld
+
+// Watched is how many keys are watched.
+func (l *Limits) Watched() int {
+	l.watches.mu.Lock()
+	defer l.watches.mu.Unlock()
+	return len(l.watches.byID)
+}

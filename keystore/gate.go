@@ -139,11 +139,3 @@ func (k *Keys) recall(ctx context.Context) {
 		}
 	}
 }
-
-// heard is what the change feed of the store says: id has changed, or with "" anything may have.
-func (k *Keys) heard(id string) {
-	k.cache.drop(id)
-	if id != "" {
-		k.gate.heard(id, k.Now())
-	}
-}

@@ -140,6 +140,7 @@ func (k *Keys) holdRevocation(id string, cause error) error {
 	}
 	k.Log.Error("a revocation could not be written: the key is refused by this process only, until it is written",
 		zap.String("key_id", id), zap.Error(cause))
+	k.Limits.watches.tell(id, func(*watch) error { return ErrRevoked })
 	return ErrRevocationNotDurable.because(cause)
 }
 

@@ -65,6 +65,8 @@ type Keys struct {
 	gate       *gate
 	memo       *memo
 	used       lastUsed
+	news       *news
+	follow     sync.Once
 	background *background
 
 	maintenance sync.Mutex
@@ -99,7 +101,7 @@ func New(s store.Store, c Config) (*Keys, error) {
 		c.Now = time.Now
 	}
 	k := &Keys{
-		Config: c, store: s, gate: newGate(c.Now), memo: newMemo(), background: newBackground(),
+		Config: c, store: s, gate: newGate(c.Now), memo: newMemo(), news: newNews(), background: newBackground(),
 		stopWatch: func() {},
 	}
 	k.used.init()
@@ -221,10 +223,14 @@ func (k *Keys) write(ctx context.Context, r Record, old []byte, final bool) (key
 		Announce: true, Final: final,
 	})
 	k.cache.drop(r.ID) // also when it failed: then what is stored is not known
-	if errors.Is(err, store.ErrNotDurable) {
-		return key, false, nil
+	durable = !errors.Is(err, store.ErrNotDurable)
+	if !durable {
+		err = nil
 	}
-	return key, true, err
+	if err == nil {
+		k.changed(r.ID, &key.Record)
+	}
+	return key, durable, err
 }
 
 // pause waits 1 to 2, 2 to 4, … milliseconds.

@@ -12,12 +12,13 @@ import (
 // Limits is what a process knows of its keys and no store does, whatever configuration is in force. It counts what keys
 // with rpm or max_parallel are doing: n gateways together let n times as much through, and a process that starts anew
 // begins with the whole rate. The rate is a bucket that holds rpm requests and fills evenly, so that there is no minute
-// at whose turn everybody comes back. It also holds the ends of keys that could not be written.
+// at whose turn everybody comes back. It also holds the ends of keys that could not be written, and who watches keys.
 type Limits struct {
 	mu   sync.Mutex
 	keys map[string]*usage // of keys that exist, until they do nothing and have their whole rate again
 
-	held held
+	held    held
+	watches watches
 }
 
 type usage struct {

@@ -223,6 +223,7 @@ func (k *Keys) remove(ctx context.Context, e store.Entry) (int, error) {
 	if err != nil && !errors.Is(err, store.ErrNotDurable) {
 		return 0, err
 	}
+	k.changed(e.ID, nil)
 	if err := k.store.Delete(ctx, useSpace, e.ID); err != nil && !notFound(err) {
 		return 1, err
 	}

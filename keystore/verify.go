@@ -40,7 +40,15 @@ func (k *Keys) lookup(ctx context.Context, id string) (*Key, error) {
 	if k.cache != nil {
 		return k.cache.get(ctx, id)
 	}
-	if k.remote {
+	return k.reread(ctx, id)
+}
+
+// reread reads a record from the store, whatever is known of it.
+func (k *Keys) reread(ctx context.Context, id string) (*Key, error) {
+	switch {
+	case k.cache != nil:
+		return k.cache.renew(ctx, id)
+	case k.remote:
 		return k.fetch(ctx, id)
 	}
 	key, _, err := k.read(ctx, id)
@@ -49,7 +57,7 @@ func (k *Keys) lookup(ctx context.Context, id string) (*Key, error) {
 
 // Recheck returns nil if a key that was verified before is still good, else as Verify does; ErrStoreUnavailable says that
 // it could not be found out. It costs microseconds on memory and bbolt and while Redis's record is cached, else a round
-// trip: ask before each turn of a tool loop.
+// trip: ask before each turn of a tool loop, and use [Keys.Watch] for what runs between.
 func (k *Keys) Recheck(ctx context.Context, id string) error {
 	key, err := k.lookup(ctx, id)
 	if err != nil {
