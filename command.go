@@ -1,6 +1,7 @@
 package chat2response
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -36,7 +37,7 @@ func setUpCommand(cmd *cobra.Command) {
 	f.Bool("print-env", false, "")
 	f.Bool("version", false, "")
 	f.Bool("demo", false, "")
-	f.String("listen", ":8088", "")
+	f.String("listen", demoListen, "")
 	cmd.SilenceUsage = true
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -48,6 +49,8 @@ func setUpCommand(cmd *cobra.Command) {
 			return err
 		case flags.Bool("demo"):
 			return demo(flags)
+		case cmd.Flags().Changed("listen"):
+			return errors.New("--listen is for --demo; the gateway listens where --bind-addr says")
 		}
 		return serve(cmd, flags, args)
 	}
@@ -76,7 +79,7 @@ on an upstream of either.
 
 Usage:
   %[1]s [mcp.json] [--keys-backend <where>] [flags]  serve, by flags and variables
-  %[1]s --demo [mcp.json] [--listen <address>]       serve a small model that is inside, to try it
+  %[1]s --demo [mcp.json] [--listen <address>]       serve a small model that is inside, to try it, on this machine
   %[1]s keys ...                                     make, list and end API keys of the running gateway
   %[1]s status [url]                                 ask a running gateway what it serves
   %[1]s doctor <url>                                 find out what an upstream is, and how to configure it

@@ -147,11 +147,11 @@ const redisPatience = 5 * time.Second
 // ready checks what a configuration needs of its surroundings, so that what is
 // wrong is told in the words of its settings.
 func ready(c *dropin.Config) error {
-	if err := free("BIND_ADDR", net.JoinHostPort(c.Host, c.Port)); err != nil {
+	if err := free("BIND_ADDR", flagOf("BIND_ADDR"), net.JoinHostPort(c.Host, c.Port)); err != nil {
 		return err
 	}
 	if c.Admin != "off" && !strings.HasPrefix(c.Admin, "unix/") {
-		if err := free("CHAT2RESPONSE_ADMIN_ADDR", c.Admin); err != nil {
+		if err := free("CHAT2RESPONSE_ADMIN_ADDR", flagOf("CHAT2RESPONSE_ADMIN_ADDR"), c.Admin); err != nil {
 			return err
 		}
 	}
@@ -166,12 +166,16 @@ func ready(c *dropin.Config) error {
 	return nil
 }
 
-// free checks that nobody listens at an address. Caddy itself would share the port
-// with another process of the same user.
-func free(name, address string) error {
+// free checks that nobody listens at an address, which a variable or a flag says. Caddy
+// itself would share the port with another process of the same user (SO_REUSEPORT).
+// flag is the flag that says it too, if there is one.
+func free(name, flag, address string) error {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s is %q, where another program listens: stop it, or set another address (or --%s)", name, address, flagOf(name))
+		if flag != "" {
+			flag = " (or --" + flag + ")"
+		}
+		return fmt.Errorf("%s is %q, where another program listens: stop it, or set another address%s", name, address, flag)
 	}
 	if err != nil {
 		return fmt.Errorf("%s is %q: %w", name, address, err)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -22,7 +23,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
 
 	"github.com/labiium/chat2response/internal/dropin"
 	"github.com/labiium/chat2response/internal/fakeopenai"
@@ -626,6 +629,74 @@ func TestSettingsMakeConfigurations(t *testing.T) {
 		if _, err := caddyValidate(t, adapted); err != nil {
 			t.Errorf("%d: %v\n%s", i, err, config.Caddyfile())
 		}
+	}
+}
+
+// A6: the demonstration listens on this machine alone, takes no port that another program has, not even one of the same
+// user, and ignores no flag.
+func TestDemoListens(t *testing.T) {
+	_, env := demoUpstream(t)
+	p := serving(t, env, "--keys-backend=memory")
+	addr := strings.TrimPrefix(p.url, "http://")
+	_, port, _ := net.SplitHostPort(addr)
+	for want, args := range map[string][]string{
+		"--listen is \"" + addr + "\", where another program listens":  {"--demo", "--listen", addr},
+		"--listen is \":" + port + "\", where another program listens": {"--demo", "--listen=:" + port},
+		"must be an address such as 127.0.0.1:8088":                    {"--demo", "--listen=8088"},
+		"would not look at --bind-addr, --access-log":                  {"--demo", "--bind-addr=" + addr, "--access-log"},
+		"--listen is for --demo":                                       {"--listen=" + addr},
+	} {
+		if said := failing(t, nil, args...); !strings.Contains(said, want) {
+			t.Errorf("%v: no %q in %s", args, want, said)
+		}
+	}
+	cmd := &cobra.Command{}
+	setUpCommand(cmd)
+	listen := cmd.Flags().Lookup("listen").DefValue
+	if !loopback(listen) {
+		t.Errorf("by default it listens on %s", listen)
+	}
+	config, err := demoConfig(listen, "localhost:1", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoder, want := string(config.Logging.Logs["default"].EncoderRaw), fmt.Sprintf("%s", caddyconfig.JSON(dropin.LogFilter(), nil))
+	if encoder != want || !strings.Contains(want, "request\\u003eheaders\\u003eX-Api-Key") {
+		t.Errorf("A3: its log is %s", encoder)
+	}
+	for listen, url := range map[string]string{":9000": "http://localhost:9000/", "0.0.0.0:9000": "http://localhost:9000/", "127.0.0.1:8088": "http://127.0.0.1:8088/", "[::1]:9000": "http://[::1]:9000/"} {
+		if text := demoText(listen); !strings.Contains(text, "curl -N "+url+"v1/responses") {
+			t.Errorf("%s: %s", listen, text)
+		}
+	}
+}
+
+// A3: the filter of the log is the same as JSON and as Caddyfile.
+func TestLogFilterForms(t *testing.T) {
+	v, err := dropin.Gather(nil, dropin.Place{Env: os.LookupEnv, Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := v.Check("memory", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := adaptConfig(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Logging struct {
+			Logs map[string]struct{ Encoder any }
+		}
+	}
+	if err := json.Unmarshal(config, &got); err != nil {
+		t.Fatal(err)
+	}
+	var want any
+	json.Unmarshal(caddyconfig.JSON(dropin.LogFilter(), nil), &want)
+	if !reflect.DeepEqual(got.Logging.Logs["default"].Encoder, want) {
+		t.Errorf("the Caddyfile's is %v, the other %v", got.Logging.Logs["default"].Encoder, want)
 	}
 }
 

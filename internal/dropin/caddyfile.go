@@ -80,6 +80,20 @@ func writeLogFilter(w *writer) {
 	})
 }
 
+// LogFilter is the same filter as JSON, for logs whose configuration is no Caddyfile.
+func LogFilter() map[string]any {
+	fields := map[string]any{}
+	for _, name := range SecretHeaders {
+		fields["request>headers>"+name] = map[string]any{"filter": "delete"}
+	}
+	var actions []any
+	for _, name := range SecretParameters {
+		actions = append(actions, map[string]any{"type": "replace", "parameter": name, "value": "REDACTED"})
+	}
+	fields["request>uri"] = map[string]any{"filter": "query", "actions": actions}
+	return map[string]any{"format": "filter", "fields": fields}
+}
+
 // notFound is what other paths are answered.
 const notFound = `{"error":{"message":"There is nothing at this path.","type":"invalid_request_error","param":null,"code":null}}`
 
