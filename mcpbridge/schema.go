@@ -1,6 +1,7 @@
 package mcpbridge
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -133,9 +134,7 @@ func (f *fold) parameters(schema jsontext.Value) jsontext.Value {
 	}
 	f.merged = map[*part]bool{}
 	properties := union[member]{by: func(m member) string { return m.name }}
-	for _, m := range f.open(f.at(root, "properties")) {
-		properties.list = append(properties.list, m) // as they are, a name that comes twice too
-	}
+	properties.list = slices.Clone(f.open(f.at(root, "properties"))) // as they are, a name that comes twice too
 	required := union[string]{by: func(s string) string { return s }, list: list(f.raw(root, "required"))}
 	wasRequired := len(required.list)
 	combined := false
