@@ -109,7 +109,7 @@ type fakeState struct {
 
 var fakeTools = []string{
 	tool("echo", `{"type":"object","properties":{"text":{"type":"string"}}}`), tool("env", ""), tool("pid", ""), tool("sleep", ""), tool("crash", ""),
-	tool("fork", ""), tool("escape", ""), tool("bigline", ""), tool("flood", ""), tool("hang", ""), tool("fail", ""), tool("rpcerror", ""),
+	tool("fork", ""), tool("escape", ""), tool("deepescape", ""), tool("bigline", ""), tool("flood", ""), tool("hang", ""), tool("fail", ""), tool("rpcerror", ""),
 	tool("nocontent", ""), tool("odd", ""), tool("pieces", ""), tool("ask", ""), tool("pings", ""), tool("add", ""), tool("change", ""), tool("big", ""),
 	tool("badutf8", ""), tool("structured", ""), tool("input", ""),
 	`{"name":"readonly","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}`,
@@ -267,6 +267,16 @@ func (f *fakeState) call(id json.RawMessage, name string, arguments json.RawMess
 			return
 		}
 		f.text(id, strconv.Itoa(cmd.Process.Pid))
+	case "deepescape": // two steps away, in a session of its own
+		cmd := exec.Command("sh", "-c", "sleep 300 & echo $!; wait")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		out, _ := cmd.StdoutPipe()
+		if err := cmd.Start(); err != nil {
+			f.fail(id, -32603, err.Error())
+			return
+		}
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		f.text(id, strings.TrimSpace(line))
 	case "bigline":
 		f.out.Lock()
 		_, _ = io.Copy(os.Stdout, io.LimitReader(endless{'x'}, 200<<20))
