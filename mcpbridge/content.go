@@ -68,6 +68,10 @@ func readResult(raw jsontext.Value) (result, error) {
 	case '{', '"':
 		pieces = []jsontext.Value{w.Content}
 	}
+	if n := len(pieces); n > maxPieces {
+		more, _ := jsontext.AppendQuote(nil, fmt.Sprintf("[%d more pieces cut]", n-maxPieces))
+		pieces = append(pieces[:maxPieces:maxPieces], more)
+	}
 	for _, p := range pieces {
 		r.content = append(r.content, readContent(p))
 	}
@@ -104,11 +108,12 @@ func readContent(raw jsontext.Value) Content {
 // maxData is the most base64 in bytes that a result may have; pieces beyond it are replaced by a line of text.
 const maxData = 4 << 20
 
-// fit cuts a result's text to limit bytes in all and its data to [maxData].
+// fit cuts a result's text, and what goes with it, to limit bytes in all and its data to [maxData].
 func (r *result) fit(limit int) {
 	data := 0
 	for i := range r.content {
 		c := &r.content[i]
+		c.MIMEType, c.URI, c.Name = brief(c.MIMEType, maxSaid), brief(c.URI, maxURI), brief(c.Name, maxSaid)
 		if data+len(c.Data) > maxData {
 			*c = Content{Type: "text", Text: placeholder(*c)}
 			continue
@@ -118,6 +123,9 @@ func (r *result) fit(limit int) {
 		limit -= min(limit, len(c.Text))
 	}
 }
+
+// maxURI is the most of a resource's URI in bytes that is passed on.
+const maxURI = 8 << 10
 
 // text is the result as plain text, for models and protocols that take nothing else.
 func (r *result) text(limit int) string {

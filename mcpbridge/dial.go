@@ -30,6 +30,7 @@ type dialer struct {
 	guard   func(ctx context.Context, network, address string) (net.Conn, error)
 	tls     *tls.Config // nil but in tests
 	maxBody int64
+	limits  toolLimits
 }
 
 // conn is one connection to one server, ready for use. It is never used again after its end: mcp-go's client is not
@@ -39,12 +40,14 @@ type conn struct {
 	tap      *tap
 	proc     *process // nil without a child
 	protocol string
-	server   string        // the server's name and version, as it says
-	changed  chan struct{} // the server's list of tools is no longer what it was
-	lost     chan struct{} // closed when the connection has ended
-	peer     *peer         // nil over streamable HTTP
-	web      *webClient    // only there
-	unlisten func()        // ends the stream of notifications of MCP 2026-07-28
+	server   string          // the server's name and version, as it says
+	changed  chan struct{}   // the server's list of tools is no longer what it was
+	lost     chan struct{}   // closed when the connection has ended
+	peer     *peer           // nil over streamable HTTP
+	web      *webClient      // only there
+	unlisten func()          // ends the stream of notifications of MCP 2026-07-28
+	names    map[string]bool // of all tools that it has listed; for the goroutine that keeps the connection
+	large    int             // tools of the last list that were left out because of their size
 }
 
 // dial connects to a server and agrees with it on a protocol.
@@ -105,6 +108,7 @@ func attempt(ctx context.Context, s *ServerConfig, d *dialer, kind, version stri
 	if err != nil {
 		return nil, err
 	}
+	c.tap.limits, c.tap.maxError = d.limits, s.maxOutput()
 	c.client = client.NewClient(t, client.WithProtocolVersion(version), client.WithDiscoverTimeout(-1)) // ctx is bound
 	c.client.OnNotification(func(n mcp.JSONRPCNotification) {
 		if n.Method != mcp.MethodNotificationToolsListChanged {
@@ -132,7 +136,7 @@ func attempt(ctx context.Context, s *ServerConfig, d *dialer, kind, version stri
 		return nil, err
 	}
 	c.protocol = hello.ProtocolVersion
-	c.server = strings.TrimSpace(hello.ServerInfo.Name + " " + hello.ServerInfo.Version)
+	c.server = brief(described(strings.TrimSpace(brief(hello.ServerInfo.Name, maxSaid)+" "+brief(hello.ServerInfo.Version, maxSaid))), maxSaid)
 	if mcp.IsModernProtocol(c.protocol) {
 		// Without this, a server of 2026-07-28 says nothing when its tools change. One that does not know it is asked
 		// again every few minutes anyway.
@@ -166,7 +170,7 @@ func (c *conn) transport(s *ServerConfig, d *dialer, kind string) (transport.Int
 	if err != nil {
 		return nil, err
 	}
-	h.SetRequestHandler(refuse)
+	h.SetRequestHandler(make(refuser, maxReplies).refuse)
 	c.web = web
 	c.tap = newTap(h)
 	return &webTap{c.tap, h}, nil
@@ -221,9 +225,16 @@ func (c *conn) tools(ctx context.Context) ([]jsontext.Value, error) {
 	}
 	// mcp-go leaves out tools that MCP 2026-07-28 forbids to offer (SEP-2243).
 	names := make(map[string]bool, len(kept.Tools))
-	for _, t := range kept.Tools {
-		names[t.Name] = true
+	if c.names == nil {
+		c.names = map[string]bool{}
 	}
+	for _, t := range kept.Tools {
+		names[t.Name], c.names[t.Name] = true, true
+	}
+	if len(c.names) > maxDifferent {
+		return nil, fmt.Errorf("has listed more than %d different tools", maxDifferent)
+	}
+	c.large = n.large
 	return slices.DeleteFunc(n.tools, func(raw jsontext.Value) bool { return !names[nameOf(raw)] }), nil
 }
 

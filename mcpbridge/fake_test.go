@@ -103,12 +103,13 @@ type fakeState struct {
 	out     sync.Mutex
 	mu      sync.Mutex
 	tools   []string
+	lists   int
 	answers map[string]chan json.RawMessage
 }
 
 var fakeTools = []string{
 	tool("echo", `{"type":"object","properties":{"text":{"type":"string"}}}`), tool("env", ""), tool("pid", ""), tool("sleep", ""), tool("crash", ""),
-	tool("fork", ""), tool("escape", ""), tool("bigline", ""), tool("flood", ""), tool("hang", ""), tool("fail", ""), tool("rpcerror", ""),
+	tool("fork", ""), tool("escape", ""), tool("deepescape", ""), tool("bigline", ""), tool("flood", ""), tool("hang", ""), tool("fail", ""), tool("rpcerror", ""),
 	tool("nocontent", ""), tool("odd", ""), tool("pieces", ""), tool("ask", ""), tool("pings", ""), tool("add", ""), tool("change", ""), tool("big", ""),
 	tool("badutf8", ""), tool("structured", ""), tool("input", ""),
 	`{"name":"readonly","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}`,
@@ -170,8 +171,10 @@ func (f *fakeState) handle(m fakeMessage) {
 			f.fail(m.ID, -32601, "Method not found")
 			return
 		}
-		f.result(m.ID, fmt.Sprintf(`{"protocolVersion":%q,"capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"fake","version":"1"}}`,
-			orElse(f.opt["version"], "2025-11-25")))
+		name, _ := strconv.Atoi(f.opt["name"])
+		talk, _ := strconv.Atoi(f.opt["talk"])
+		f.result(m.ID, fmt.Sprintf(`{"protocolVersion":%q,"capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"fake%s","version":"1"},"instructions":%q}`,
+			orElse(f.opt["version"], "2025-11-25"), strings.Repeat("e", name), strings.Repeat("t", talk)))
 		if f.has("closestdout") {
 			os.Stdout.Close()
 		}
@@ -201,6 +204,17 @@ func (f *fakeState) list(m fakeMessage) {
 	f.mu.Lock()
 	tools := slices.Clone(f.tools)
 	f.mu.Unlock()
+	if f.has("fresh") { // a thousand new ones each time
+		f.mu.Lock()
+		f.lists++
+		var fresh []string
+		for i := range 1000 {
+			fresh = append(fresh, tool(fmt.Sprintf("t%d_%d", f.lists, i), ""))
+		}
+		f.mu.Unlock()
+		f.result(m.ID, fmt.Sprintf(`{"tools":[%s]}`, strings.Join(fresh, ",")))
+		return
+	}
 	if f.has("tools") { // a JSON list of its own
 		f.result(m.ID, fmt.Sprintf(`{"tools":%s}`, f.opt["tools"]))
 		return
@@ -253,6 +267,16 @@ func (f *fakeState) call(id json.RawMessage, name string, arguments json.RawMess
 			return
 		}
 		f.text(id, strconv.Itoa(cmd.Process.Pid))
+	case "deepescape": // two steps away, in a session of its own
+		cmd := exec.Command("sh", "-c", "sleep 300 & echo $!; wait")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		out, _ := cmd.StdoutPipe()
+		if err := cmd.Start(); err != nil {
+			f.fail(id, -32603, err.Error())
+			return
+		}
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		f.text(id, strings.TrimSpace(line))
 	case "bigline":
 		f.out.Lock()
 		_, _ = io.Copy(os.Stdout, io.LimitReader(endless{'x'}, 200<<20))
@@ -298,6 +322,14 @@ func (f *fakeState) call(id json.RawMessage, name string, arguments json.RawMess
 		f.text(id, "changed")
 	case "big":
 		f.text(id, strings.Repeat("ä", 1<<17))
+	case "rpcbig":
+		f.fail(id, -32099, strings.Repeat("e", 1<<20))
+	case "manypieces":
+		f.result(id, `{"content":[`+strings.TrimSuffix(strings.Repeat("0,", 2000), ",")+`]}`)
+	case "biglink":
+		f.result(id, fmt.Sprintf(`{"content":[{"type":"resource_link","uri":"file:///%[1]s","name":%[1]q,"mimeType":%[1]q}]}`, strings.Repeat("l", 100<<10)))
+	case "bigask":
+		f.text(id, f.ask("1", strings.Repeat("m", 1<<20))+f.ask(strconv.Quote(strings.Repeat("i", 1000)), "ping"))
 	case "badutf8":
 		f.result(id, "{\"content\":[{\"type\":\"text\",\"text\":\"a\xff\xfeb\"}]}")
 	default:

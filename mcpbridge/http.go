@@ -29,6 +29,7 @@ type webClient struct {
 func newWebClient(s *ServerConfig, d *dialer) *webClient {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.MaxIdleConnsPerHost = s.parallel()
+	base.MaxResponseHeaderBytes = maxHeaderBytes
 	if d.tls != nil {
 		base.TLSClientConfig = d.tls
 	}

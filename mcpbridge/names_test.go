@@ -79,6 +79,15 @@ func TestParameters(t *testing.T) {
 	}
 }
 
+func value(members []member, name string) jsontext.Value {
+	for _, m := range members {
+		if m.name == name {
+			return m.value
+		}
+	}
+	return nil
+}
+
 func FuzzParameters(f *testing.F) {
 	f.Add(`{"type":"object","properties":{"a":{"$ref":"#/$defs/A"}},"allOf":[{"required":["a"]}]}`)
 	f.Add(`{"anyOf":[{"$ref":"#/$defs/B"}],"$defs":{"B":{"properties":{"b":{}}}}}`)

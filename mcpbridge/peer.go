@@ -88,6 +88,9 @@ func (p *peer) deliver(raw []byte) bool {
 			notify(n)
 		}
 	case m.Method != "":
+		if len(m.ID) > maxMessageID {
+			return true // no answer: it would wait in replies with the whole of it
+		}
 		select {
 		case p.replies <- reply(m):
 		default: // it asks faster than it reads the answers
@@ -121,7 +124,7 @@ func reply(m message) []byte {
 	if m.Method == string(mcp.MethodPing) {
 		return fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"result":{}}`, m.ID)
 	}
-	text, _ := jsontext.AppendQuote(nil, "this client does not support "+m.Method)
+	text, _ := jsontext.AppendQuote(nil, "this client does not support "+brief(m.Method, maxMethodShown))
 	return fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%s}}`, m.ID, mcp.METHOD_NOT_FOUND, text)
 }
 

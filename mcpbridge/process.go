@@ -28,7 +28,8 @@ type process struct {
 	stdout *os.File
 
 	mu      sync.Mutex
-	reaped  bool // the pid may belong to somebody else now
+	reaped  bool         // the pid may belong to somebody else now
+	away    []descendant // processes outside the group that end with the child
 	exited  chan struct{}
 	state   string        // "exit status 3", set before exited closes
 	drained chan struct{} // stderr was read to its end
@@ -90,25 +91,45 @@ func (p *process) live(started chan<- error) {
 	if err != nil {
 		p.state = err.Error()
 	}
+	p.mu.Lock()
+	away := p.away
+	p.away = nil
+	p.mu.Unlock()
+	for _, d := range away {
+		d.end()
+	}
 	close(p.exited)
 }
 
-// signal sends sig to the whole group; nothing happens once the child was reaped.
+// signal sends sig to the whole group; nothing happens once the child was reaped. What has left the group by then ends
+// when the child has.
 func (p *process) signal(sig syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.reaped {
+		p.away = append(p.away, descend(p.pid)...)
 		killGroup(p.cmd, sig)
 	}
 }
 
-// kill ends the group at once. It does not wait.
+// lookAround notes what has left the child's group. Before it is asked to end is the time: what it started has another
+// parent afterwards.
+func (p *process) lookAround() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		p.away = append(p.away, descend(p.pid)...)
+	}
+}
+
+// kill ends the group at once, and what has left it as soon as the child is reaped. It does not wait.
 func (p *process) kill() { p.signal(syscall.SIGKILL) }
 
 // close ends the child as MCP 2025-11-25, basic/lifecycle, "Shutdown" says: its stdin first, then SIGTERM, then
-// SIGKILL. It returns when the child is reaped and everything that read from it has ended, after little more than four
+// SIGKILL. What has left its group is killed when it has ended. It returns when the child is reaped and everything that read from it has ended, after little more than four
 // seconds at most.
 func (p *process) close() {
+	p.lookAround()
 	p.stdin.Close()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		timer := time.NewTimer(polite)

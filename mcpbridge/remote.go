@@ -19,6 +19,7 @@ import (
 const (
 	maxRemotes       = 4  // servers of one request
 	maxRemotesInAll  = 64 // connections
+	maxRemotesOfOne  = 16 // connections of one owner: nobody takes all of them
 	maxRemoteTools   = 128
 	maxRemoteList    = 256 << 10 // bytes of definitions
 	maxRemoteBody    = 4 << 20
@@ -53,6 +54,7 @@ type remotes struct {
 	mu     sync.Mutex
 	open   map[[sha256.Size]byte]*remote
 	ended  bool
+	ending sync.WaitGroup // connections that gave way to others
 
 	allowed func(netip.Addr) bool
 	tls     *tls.Config
@@ -60,8 +62,10 @@ type remotes struct {
 
 type remote struct {
 	*Server
+	owner string
 	users int
 	timer *time.Timer // runs while nobody uses it
+	idle  time.Time   // since when
 }
 
 func newRemotes(b *Bridge) remotes {
@@ -127,7 +131,7 @@ func (rs *remotes) use(ctx context.Context, owner string, r Remote) (s *Server, 
 		return nil, nil, nil, err
 	}
 	key := sha256.Sum256(fmt.Appendf(nil, "%q %s", owner, cfg.Key()))
-	one, err := rs.take(key, cfg)
+	one, err := rs.take(key, owner, cfg)
 	if err != nil {
 		return nil, nil, nil, &RemoteError{r.Label, false, err}
 	}
@@ -139,18 +143,17 @@ func (rs *remotes) use(ctx context.Context, owner string, r Remote) (s *Server, 
 		return failed(err)
 	}
 	offered := one.offered()
-	size := 0
 	all := make([]string, len(offered))
 	for i, d := range offered {
 		all[i] = d.name
-		size += len(d.name) + len(d.description) + len(d.schema)
 	}
-	if len(offered) > maxRemoteTools || size > maxRemoteList {
-		return failed(fmt.Errorf("has %d tools in %d bytes; at most %d in %d bytes are allowed", len(offered), size, maxRemoteTools, maxRemoteList))
+	wanted := make(map[string]bool, min(len(r.Tools), maxRemoteTools))
+	for _, name := range r.Tools {
+		wanted[name] = true
 	}
 	names := exposed(r.Label, append([]string{r.Label}, rs.bridge.names...), all)
 	for _, d := range offered {
-		if r.Tools != nil && !slices.Contains(r.Tools, d.name) || r.ReadOnly && !d.readOnly {
+		if r.Tools != nil && !wanted[d.name] || r.ReadOnly && !d.readOnly {
 			continue
 		}
 		tools = append(tools, Tool{Name: names[d.name], Server: r.Label, Original: d.name, Description: d.description,
@@ -161,7 +164,7 @@ func (rs *remotes) use(ctx context.Context, owner string, r Remote) (s *Server, 
 }
 
 // take counts a user of a connection, which it opens if there is none.
-func (rs *remotes) take(key [sha256.Size]byte, cfg ServerConfig) (*remote, error) {
+func (rs *remotes) take(key [sha256.Size]byte, owner string, cfg ServerConfig) (*remote, error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if rs.ended {
@@ -169,12 +172,13 @@ func (rs *remotes) take(key [sha256.Size]byte, cfg ServerConfig) (*remote, error
 	}
 	one := rs.open[key]
 	if one == nil {
-		if len(rs.open) >= maxRemotesInAll {
-			return nil, fmt.Errorf("%d servers are connected already", maxRemotesInAll)
+		if err := rs.room(owner); err != nil {
+			return nil, err
 		}
 		d := *rs.bridge.dialer
 		d.guard, d.tls, d.maxBody = guard(rs.allowed), rs.tls, maxRemoteBody
-		one = &remote{Server: newServer(cfg, &rs.bridge.options, &d).start()}
+		d.limits = toolLimits{maxRemoteTools, maxRemoteList} // looked at with each list that comes, before any work on it
+		one = &remote{owner: owner, Server: newServer(cfg, &rs.bridge.options, &d).start()}
 		rs.open[key] = one
 	}
 	if one.timer != nil {
@@ -185,6 +189,38 @@ func (rs *remotes) take(key [sha256.Size]byte, cfg ServerConfig) (*remote, error
 	return one, nil
 }
 
+// room makes room for one more connection of owner. Where there is none, the connection gives way that nobody has used
+// for the longest time: of the owner's own, if it is the owner that has too many.
+func (rs *remotes) room(owner string) error {
+	mine := 0
+	for _, one := range rs.open {
+		if one.owner == owner {
+			mine++
+		}
+	}
+	if mine < maxRemotesOfOne && len(rs.open) < maxRemotesInAll {
+		return nil
+	}
+	var oldest *remote
+	var at [sha256.Size]byte
+	for key, one := range rs.open {
+		if one.users == 0 && one.timer != nil && (mine < maxRemotesOfOne || one.owner == owner) &&
+			(oldest == nil || one.idle.Before(oldest.idle)) {
+			oldest, at = one, key
+		}
+	}
+	switch {
+	case oldest != nil:
+		oldest.timer.Stop()
+		delete(rs.open, at)
+		rs.ending.Go(func() { _ = oldest.Destruct() })
+		return nil
+	case mine >= maxRemotesOfOne:
+		return fmt.Errorf("%d servers of this client are connected already", maxRemotesOfOne)
+	}
+	return fmt.Errorf("%d servers are connected already", maxRemotesInAll)
+}
+
 // give ends a use. The last one starts the clock.
 func (rs *remotes) give(key [sha256.Size]byte, one *remote) {
 	rs.mu.Lock()
@@ -192,6 +228,7 @@ func (rs *remotes) give(key [sha256.Size]byte, one *remote) {
 	if one.users--; one.users > 0 || rs.ended || rs.open[key] != one {
 		return
 	}
+	one.idle = time.Now()
 	one.timer = time.AfterFunc(remoteIdle, func() {
 		rs.mu.Lock()
 		unused := one.users == 0 && rs.open[key] == one
@@ -236,5 +273,6 @@ func (rs *remotes) stop() error {
 		wg.Go(func() { _ = one.Destruct() })
 	}
 	wg.Wait()
+	rs.ending.Wait()
 	return nil
 }

@@ -220,7 +220,7 @@ func TestRemoteIdle(t *testing.T) {
 		one.start()
 		b.remotes.open[key] = one
 		for range 3 {
-			if got, err := b.remotes.take(key, cfg); err != nil || got != one {
+			if got, err := b.remotes.take(key, "", cfg); err != nil || got != one {
 				t.Fatal(got, err)
 			}
 			b.remotes.give(key, one)

@@ -45,7 +45,7 @@ type Server struct {
 	log     atomic.Pointer[zap.Logger]
 	slots   chan struct{} // one for each call that runs
 	redo    chan *conn    // connections that a call has found to be dead
-	pins    map[string]definition
+	pins    map[string]pinned
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -66,7 +66,7 @@ type Server struct {
 // newServer starts to connect at once, and does not wait for it.
 func newServer(cfg ServerConfig, o *Options, d *dialer) *Server {
 	s := &Server{cfg: cfg, refresh: orElse(o.Refresh, DefaultRefresh), backoff: o.Backoff,
-		slots: make(chan struct{}, cfg.parallel()), redo: make(chan *conn, 1), pins: map[string]definition{},
+		slots: make(chan struct{}, cfg.parallel()), redo: make(chan *conn, 1), pins: map[string]pinned{},
 		ended: make(chan struct{}), change: make(chan struct{}), state: Connecting, since: time.Now()}
 	if s.backoff == nil {
 		s.backoff = backoff
@@ -170,7 +170,7 @@ func (s *Server) dialAndList(ctx context.Context) (*conn, []jsontext.Value, erro
 }
 
 func (s *Server) ready(c *conn, list []jsontext.Value, began time.Time) {
-	tools := s.pin(define(list))
+	tools := s.define(c, list)
 	s.set(func() { s.state, s.conn, s.tools, s.lastErr, s.failures = Ready, c, tools, nil, 0 })
 	fields := []zap.Field{zap.Int("tools", len(tools)), zap.String("protocol", c.protocol), zap.String("is", c.server), zap.Duration("took", time.Since(began))}
 	if c.proc != nil {
@@ -182,11 +182,21 @@ func (s *Server) ready(c *conn, list []jsontext.Value, began time.Time) {
 	}
 }
 
+// define makes of a list what is offered, and says in the log what is not.
+func (s *Server) define(c *conn, list []jsontext.Value) []definition {
+	tools, large := define(list)
+	if large += c.large; large > 0 {
+		s.logger().Warn("MCP server has tools that are left out: their names or schemas are too large", zap.Int("tools", large),
+			zap.Int("max_name_bytes", maxToolName), zap.Int("max_schema_bytes", maxSchema))
+	}
+	return s.pin(tools)
+}
+
 // keep serves a connection until it ends, and returns why.
 func (s *Server) keep(c *conn) error {
 	every := time.NewTicker(s.refresh)
 	defer every.Stop()
-	listed := time.Now()
+	listed, gap := time.Now(), listEvery
 	var soon <-chan time.Time
 	select {
 	case <-s.redo: // about an earlier connection
@@ -205,16 +215,20 @@ func (s *Server) keep(c *conn) error {
 			continue
 		case <-c.changed:
 			if soon == nil {
-				soon = time.After(max(0, listEvery-time.Since(listed)))
+				soon = time.After(max(0, gap-time.Since(listed)))
 			}
 			continue
 		case <-soon:
 		case <-every.C:
 		}
-		soon, listed = nil, time.Now()
+		soon = nil
+		began := time.Now()
 		if err := s.list(c); err != nil {
 			return err
 		}
+		// A server that changes its list all the time has a tenth of the time at most, however long the list is.
+		listed = time.Now()
+		gap = max(listEvery, 9*listed.Sub(began))
 	}
 }
 
@@ -232,7 +246,7 @@ func (s *Server) list(c *conn) error {
 	if err != nil {
 		return err
 	}
-	tools := s.pin(define(list))
+	tools := s.define(c, list)
 	s.set(func() { s.tools = tools })
 	return nil
 }
@@ -406,5 +420,5 @@ func (s *Server) redact(err error) string {
 	if err == nil {
 		return "its connection has ended"
 	}
-	return redactor(&s.cfg, s.dialer.env).Replace(err.Error())
+	return brief(redactor(&s.cfg, s.dialer.env).Replace(err.Error()), maxErrorText)
 }

@@ -104,8 +104,12 @@ func (b *Bridge) Session(ctx context.Context, r Request) (*Session, error) {
 	if s.allows == nil {
 		s.allows = func(*Tool) bool { return true }
 	}
+	taken := make(map[string]bool, len(r.ClientTools))
+	for _, name := range r.ClientTools {
+		taken[name] = true
+	}
 	for _, run := range b.servers() {
-		s.add(b.toolsOf(run), run.Server, run.cfg, r.ClientTools)
+		s.add(b.toolsOf(run), run.Server, run.cfg, taken)
 	}
 	if len(r.Remote) > maxRemotes {
 		s.Close()
@@ -118,17 +122,17 @@ func (b *Bridge) Session(ctx context.Context, r Request) (*Session, error) {
 			return nil, err
 		}
 		s.leave = append(s.leave, release)
-		s.add(tools, server, &server.cfg, r.ClientTools)
+		s.add(tools, server, &server.cfg, taken)
 	}
 	return s, nil
 }
 
-func (s *Session) add(tools []Tool, server *Server, cfg *ServerConfig, taken []string) {
+func (s *Session) add(tools []Tool, server *Server, cfg *ServerConfig, taken map[string]bool) {
 	s.tools = slices.Grow(s.tools, len(tools))
 	for i := range tools {
 		t := &tools[i]
 		_, twice := s.by[t.Name]
-		if twice || slices.Contains(taken, t.Name) || !s.allows(t) {
+		if twice || taken[t.Name] || !s.allows(t) {
 			continue
 		}
 		s.tools = append(s.tools, *t)
@@ -185,6 +189,7 @@ func (s *Session) one(ctx context.Context, c Call, over bool) (o Outcome) {
 	began := time.Now()
 	o.Call = c
 	var names []string
+	limit := DefaultMaxOutput
 	defer func() {
 		if p := recover(); p != nil {
 			s.bridge.options.Log.Error("panic in an MCP tool call", zap.Any("panic", p), zap.Stack("stack"))
@@ -193,7 +198,7 @@ func (s *Session) one(ctx context.Context, c Call, over bool) (o Outcome) {
 		o.Took = time.Since(began)
 		if o.Err != nil {
 			o.Failed, o.Content, o.Structured = true, nil, nil
-			o.Text = "Error: " + forModel(o.Err)
+			o.Text = "Error: " + shorten(forModel(o.Err), limit)
 		}
 		s.audit(&o, names)
 	}()
@@ -208,6 +213,7 @@ func (s *Session) one(ctx context.Context, c Call, over bool) (o Outcome) {
 		return o
 	}
 	o.Tool = *b.tool
+	limit = atMost(s.limits.ResultBytes, b.cfg.maxOutput())
 	if over {
 		o.Err = ErrBudget
 		return o
@@ -224,6 +230,9 @@ func (s *Session) one(ctx context.Context, c Call, over bool) (o Outcome) {
 	ctx, cancel := context.WithTimeout(ctx, atMost(s.limits.CallTimeout, b.cfg.callTimeout()))
 	defer cancel()
 	raw, err := b.server.call(ctx, b.tool.Original, arguments)
+	if rpc, ok := errors.AsType[*RPCError](err); ok {
+		err = &RPCError{rpc.Code, shorten(rpc.Message, limit)}
+	}
 	if err != nil {
 		o.Err = err
 		return o
@@ -233,7 +242,6 @@ func (s *Session) one(ctx context.Context, c Call, over bool) (o Outcome) {
 		o.Err = err
 		return o
 	}
-	limit := atMost(s.limits.ResultBytes, b.cfg.maxOutput())
 	o.Text, o.Failed = r.text(limit), r.failed
 	if len(r.structured) <= limit {
 		o.Structured = r.structured
@@ -261,7 +269,7 @@ func (s *Session) audit(o *Outcome, arguments []string) {
 		outcome = "cancelled"
 	case o.Err != nil:
 		outcome = "error"
-		text := o.Err.Error()
+		text := brief(o.Err.Error(), maxErrorText)
 		if b, ok := s.by[o.Call.Name]; ok {
 			text = b.server.redact(o.Err)
 		}

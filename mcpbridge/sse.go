@@ -119,6 +119,9 @@ func (e *events) take(ev sse.Event, deliver func([]byte) bool) error {
 		deliver(ev.Data)
 		return nil
 	}
+	if len(ev.Data) > maxEndpoint {
+		return fmt.Errorf("wants its messages posted to an address of %d bytes", len(ev.Data))
+	}
 	to, err := e.url.Parse(string(ev.Data))
 	if err != nil || to.Scheme != e.url.Scheme || to.Host != e.url.Host {
 		// Our headers, a token perhaps, would go to a host that the operator has not named.

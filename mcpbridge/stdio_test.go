@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -307,7 +308,38 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// A process that leaves the group cannot be ended with it, but cannot hold anything up either.
+// A process that leaves the group, by a session of its own, ends with its server all the same, and so does what it has
+// started itself: after a regular stop, and when the server will not go.
+func TestSessionOfItsOwn(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux shows which processes those are")
+	}
+	b := begin(t, fake("s"), fake("stubborn", "stubborn"))
+	var pids []int
+	for _, name := range []string{"s_escape", "s_escape", "stubborn_escape", "s_deepescape"} {
+		pids = append(pids, number10(t, say(t, b, name, "")))
+	}
+	for _, pid := range pids {
+		if !alive(pid) {
+			t.Fatalf("%v: %d does not run", pids, pid)
+		}
+	}
+	bystander := exec.Command("sleep", "300") // a child of the gateway, and no server
+	bystander.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := bystander.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = bystander.Process.Kill(); _ = bystander.Wait() }()
+	stop(t, b)
+	for _, pid := range pids {
+		eventually(t, fmt.Sprintf("%d is gone", pid), func() bool { return !alive(pid) })
+	}
+	if !alive(bystander.Process.Pid) {
+		t.Error("a process that is none of the server's is gone")
+	}
+}
+
+// A process that leaves the group cannot hold anything up.
 func TestEscaped(t *testing.T) {
 	b := begin(t, fake("s"))
 	away := number10(t, say(t, b, "s_escape", ""))

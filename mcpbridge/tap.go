@@ -26,8 +26,11 @@ type tapped struct {
 	err    *RPCError
 	result jsontext.Value   // of tools/call
 	tools  []jsontext.Value // of tools/list, all pages so far
-	bytes  int
+	bytes  int              // of all pages
 	pages  int
+	large  int // tools left out because of their size
+	listed int // tools, those left out too
+	defs   int // bytes of what is used of them
 }
 
 // tap lies between mcp-go's client and a transport. mcp-go 1.2.1 reads a schema into a struct and drops the members it
@@ -36,6 +39,8 @@ type tapped struct {
 // as it needs: for the headers that MCP 2026-07-28 makes of arguments (SEP-2243), and for its retries (SEP-2322).
 type tap struct {
 	transport.Interface
+	limits   toolLimits
+	maxError int // bytes of an error's message; 0 means DefaultMaxOutput
 
 	// What uses the transport is counted, so that close can wait for it: mcp-go sends notifications on goroutines of
 	// its own.
@@ -104,13 +109,21 @@ func (t *tap) SendRequest(ctx context.Context, request transport.JSONRPCRequest)
 		return response, err
 	}
 	if response.Error != nil {
+		// M10: an error's words go where a result's do, and are cut as a result's are.
+		response.Error.Message = shorten(response.Error.Message, orElse(t.maxError, DefaultMaxOutput))
+		response.Error.Data = nil // nobody reads it
 		n.err = &RPCError{response.Error.Code, response.Error.Message}
 		return response, nil
+	}
+	if request.Method == string(mcp.MethodInitialize) || request.Method == string(mcp.MethodServerDiscover) {
+		if len(response.Result) > maxHello { // mcp-go keeps what the server says of itself
+			return nil, fmt.Errorf("its answer to %s has %d bytes; at most %d are allowed", request.Method, len(response.Result), maxHello)
+		}
 	}
 	response.Result = bytes.ToValidUTF8(response.Result, []byte("\ufffd"))
 	switch request.Method {
 	case string(mcp.MethodToolsList):
-		response.Result, err = n.keepList(jsontext.Value(response.Result))
+		response.Result, err = n.keepList(jsontext.Value(response.Result), t.limits)
 	case string(mcp.MethodToolsCall):
 		n.result = jsontext.Value(response.Result)
 		var kind struct {
@@ -124,8 +137,13 @@ func (t *tap) SendRequest(ctx context.Context, request transport.JSONRPCRequest)
 	return response, err
 }
 
-// keepList keeps the tools of one page, and returns the page with everything gone that mcp-go could trip over.
-func (n *note) keepList(raw jsontext.Value) (stdjson.RawMessage, error) {
+// keepList keeps the tools of one page, and returns the page with everything gone that mcp-go could trip over. How many
+// there are and how large is looked at first.
+func (n *note) keepList(raw jsontext.Value, limits toolLimits) (stdjson.RawMessage, error) {
+	n.bytes += len(raw)
+	if n.pages++; n.pages > maxPages || n.bytes > maxToolList {
+		return nil, toolLimits{}.check(maxTools+1, 0)
+	}
 	var page struct {
 		Tools      []jsontext.Value `json:"tools"`
 		NextCursor jsontext.Value   `json:"nextCursor"`
@@ -133,9 +151,9 @@ func (n *note) keepList(raw jsontext.Value) (stdjson.RawMessage, error) {
 	if err := json.Unmarshal(raw, &page, lenient); err != nil {
 		return nil, fmt.Errorf("its list of tools cannot be read: %w", err)
 	}
-	n.bytes += len(raw)
-	if n.pages++; n.pages > maxPages || n.bytes > maxToolList || len(n.tools)+len(page.Tools) > maxTools {
-		return nil, fmt.Errorf("its list of tools is too long: at most %d tools, %d pages and %d MiB", maxTools, maxPages, maxToolList>>20)
+	n.listed += len(page.Tools)
+	if err := limits.check(n.listed, n.defs); err != nil {
+		return nil, err
 	}
 	type thin struct {
 		Name   string             `json:"name"`
@@ -144,19 +162,30 @@ func (n *note) keepList(raw jsontext.Value) (stdjson.RawMessage, error) {
 	list := make([]thin, 0, len(page.Tools))
 	for _, t := range page.Tools {
 		var in struct {
-			Name   string         `json:"name"`
-			Schema jsontext.Value `json:"inputSchema"`
+			Name        string         `json:"name"`
+			Description jsontext.Value `json:"description"`
+			Schema      jsontext.Value `json:"inputSchema"`
 		}
 		if json.Unmarshal(t, &in, lenient) != nil || in.Name == "" {
+			n.listed--
+			continue
+		}
+		n.defs += len(in.Name) + min(len(in.Description), maxDescription) + len(in.Schema)
+		if len(in.Name) > maxToolName || len(in.Schema) > maxSchema {
+			n.large++
 			continue
 		}
 		n.tools = append(n.tools, t)
-		out := thin{in.Name, stdjson.RawMessage(in.Schema)}
+		list = append(list, thin{in.Name, stdjson.RawMessage(in.Schema)})
+	}
+	if err := limits.check(n.listed, n.defs); err != nil {
+		return nil, err
+	}
+	for i, out := range list {
 		trial, err := stdjson.Marshal(out)
 		if err != nil || stdjson.Unmarshal(trial, new(mcp.Tool)) != nil {
-			out.Schema = stdjson.RawMessage(`{"type":"object"}`)
+			list[i].Schema = stdjson.RawMessage(`{"type":"object"}`)
 		}
-		list = append(list, out)
 	}
 	var cursor string
 	if page.NextCursor.Kind() == '"' {
@@ -197,10 +226,24 @@ func (t *tap) SendNotification(ctx context.Context, n mcp.JSONRPCNotification) e
 	return t.Interface.SendNotification(ctx, n)
 }
 
-// refuse answers requests that a server sends over streamable HTTP, as [reply] does on the other transports.
-func refuse(_ context.Context, r transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {
+// refuser answers requests that a server sends over streamable HTTP, as [reply] does on the other transports. mcp-go
+// 1.2.1 answers each on a goroutine and a connection of its own, for as long as the server lets it wait: so at most
+// [maxReplies] are on their way, and a server that asks faster than it reads gets no answer to the rest.
+type refuser chan struct{}
+
+func (f refuser) refuse(ctx context.Context, r transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {
+	select {
+	case f <- struct{}{}:
+	default:
+		return nil, nil // which mcp-go does not send
+	}
+	// mcp-go ends ctx when the answer was sent.
+	context.AfterFunc(ctx, func() { <-f })
+	if id, ok := r.ID.Value().(string); ok && len(id) > maxMessageID {
+		return nil, nil
+	}
 	if r.Method == string(mcp.MethodPing) {
 		return transport.NewJSONRPCResultResponse(r.ID, stdjson.RawMessage("{}")), nil
 	}
-	return transport.NewJSONRPCErrorResponse(r.ID, mcp.METHOD_NOT_FOUND, "this client does not support "+r.Method, nil), nil
+	return transport.NewJSONRPCErrorResponse(r.ID, mcp.METHOD_NOT_FOUND, "this client does not support "+brief(r.Method, maxMethodShown), nil), nil
 }
