@@ -1,6 +1,7 @@
 package chat2response
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -35,7 +36,7 @@ func (x *exchange) admit() error {
 	}
 	x.key = key
 	x.logKey(key.ID)
-	if err := key.CheckEndpoint(scopes[x.route.name]); err != nil {
+	if err := key.CheckEndpoint(x.route.scope(x.r.Method)); err != nil {
 		return x.keyError(err)
 	}
 	leave, quota, err := keys.Admit(key)
@@ -44,18 +45,30 @@ func (x *exchange) admit() error {
 		return x.keyError(err)
 	}
 	x.leaves = append(x.leaves, leave)
+	x.endWithKey(keys)
 	return nil
 }
 
-// scopes are what a key that is bound to endpoints needs for each route.
-var scopes = map[string]string{
-	"chat":        keystore.ScopeChat,
-	"responses":   keystore.ScopeResponses,
-	"proxy":       keystore.ScopeResponses,
-	"convert":     keystore.ScopeConvert,
-	"stored":      keystore.ScopeResponses,
-	"chats":       keystore.ScopeChat,
-	"passthrough": "",
+// endWithKey has what the client has begun ended when its key is.
+func (x *exchange) endWithKey(keys *keystore.Keys) {
+	ended, end := context.WithCancelCause(context.WithoutCancel(x.r.Context()))
+	stop := keys.Watch(x.key, end)
+	ctx, cancel := context.WithCancelCause(x.r.Context())
+	context.AfterFunc(ended, func() { cancel(context.Cause(ended)) })
+	x.r, x.keyed = x.r.WithContext(ctx), ended
+	x.leaves = append(x.leaves, func() { stop(); end(nil) })
+}
+
+// keyEnded is why the client's key has ended since the request began, nil if it has not.
+func (x *exchange) keyEnded() *convert.Error {
+	if x.keyed == nil {
+		return nil
+	}
+	var e *keystore.Error
+	if !errors.As(context.Cause(x.keyed), &e) {
+		return nil
+	}
+	return &convert.Error{Status: e.Status, Type: e.Type, Code: e.Code, Param: e.Param, Message: e.Message}
 }
 
 // leave gives back what admit has taken.
@@ -80,12 +93,15 @@ func (x *exchange) byModel() bool {
 }
 
 // allowModel checks that the client's key may use a model: the one that the
-// client names, and the one that the upstream is asked for.
-func (x *exchange) allowModel(models ...string) error {
+// client names, and the one that the upstream is asked for, "" if that is the same.
+func (x *exchange) allowModel(model, alias string) error {
 	if x.key == nil {
 		return nil
 	}
-	for _, model := range models {
+	if model == "" && x.key.Models != nil {
+		return x.keyError(keystore.ErrModelNotAllowed) // the upstream would choose one
+	}
+	for _, model := range []string{model, alias} {
 		if model == "" {
 			continue
 		}

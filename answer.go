@@ -24,7 +24,7 @@ func (x *exchange) answer() error {
 	if x.work != nil {
 		x.write = x.work.event
 	}
-	x.resp = &responder{x: x, header: http.Header{}}
+	x.resp = &responder{x: x, header: http.Header{}, body: keptBody{hold: x.hold}}
 	if x.stream {
 		defer enter(x.resp)()
 	}
@@ -54,14 +54,24 @@ func (x *exchange) ask() error {
 	ctx, cancel := context.WithCancel(x.r.Context())
 	defer cancel()
 	x.resp.locked(func() error { x.cancel = cancel; return nil })
-	r := x.up.translated(ctx, x.r, paths[x.up.Mode], x.turn.Body, x.stream)
+	r := x.up.translated(ctx, x.r, paths[x.up.Mode], x.turn.Body, x.stream, x.owner)
 	aborted, err := x.call(r)
 	var cause *convert.Error
 	if aborted || err != nil {
 		cause = broken
 	}
+	lapsed := x.keyEnded()
+	if lapsed != nil {
+		cause = lapsed
+	}
 	ended := x.resp.finish(cause)
 	switch {
+	case !ended && lapsed != nil && !x.gone:
+		x.outcome = "unauthorized"
+		if x.resp.streaming {
+			return nil
+		}
+		return lapsed
 	case !ended && (x.gone || x.r.Context().Err() != nil):
 		return errGone
 	case x.resp.streaming:
@@ -124,14 +134,14 @@ func (x *exchange) whole() error {
 		}
 	case w.status >= 400:
 		x.outcome = "upstream_" + strconv.Itoa(w.status/100) + "xx"
-		e := convert.ReadError(w.status, w.body)
+		e := convert.ReadError(w.status, w.body.bytes)
 		e.Param = x.req.Param(e.Param, x.up.Mode)
 		return e
 	case w.status < 200 || w.status >= 300:
 		x.outcome = "upstream_error"
 		return noAnswer(w.status)
 	}
-	resp, err := x.turn.Answer(w.body)
+	resp, err := x.turn.Answer(w.body.bytes)
 	if err != nil {
 		x.outcome = "upstream_error"
 		return err

@@ -34,8 +34,20 @@ func (x *exchange) detach(o convert.Options) error {
 		return badRequest("invalid_value", "background", "Background mode requires 'store' to be true.")
 	}
 	if x.loop == nil { // what cannot be translated is refused at once
-		if _, err := x.req.To(x.up.Mode, o); err != nil {
+		if _, err := x.to(x.up.Mode, o); err != nil {
 			return err
+		}
+	}
+	if err := x.mayKeep(m.tenant); err != nil {
+		return err
+	}
+	owner := x.owner()
+	if !m.archive.enlist(owner, x.h.State.maxBackground()) {
+		x.outcome = "rate_limited"
+		x.w.Header().Set("Retry-After", "5")
+		return &convert.Error{
+			Status: http.StatusTooManyRequests, Type: "requests", Code: "rate_limit_exceeded",
+			Message: "Too many background responses of yours are running (max_background). Wait for some to end, or cancel them.",
 		}
 	}
 	queued := x.req.Queue(&o)
@@ -43,14 +55,15 @@ func (x *exchange) detach(o convert.Options) error {
 	stream := x.req.Stream()
 	job, err := m.tenant.Start(context.Background(), m.turn, stream)
 	if err != nil {
+		m.archive.dismiss(owner, nil)
 		return x.stateError(err, "")
 	}
+	m.archive.track(job)
 	x.outcome = "background"
 	y := x.worker(job)
 	x.leaves = nil // the worker's now
 	waits := m.archive
 	waitErr := waits.use(x.r.Context()) // for this request itself
-	m.archive.track(job)
 	go y.run(queued, o)
 	if waitErr != nil {
 		return x.stateError(waitErr, "")
@@ -68,14 +81,19 @@ func (x *exchange) detach(o convert.Options) error {
 func (x *exchange) worker(job *history.Job) *exchange {
 	y := &exchange{
 		h: x.h, w: nobody{http.Header{}}, next: x.next, route: x.route, up: x.up, req: x.req, model: x.model,
-		key: x.key, leaves: x.leaves, reserved: x.reserved, loop: x.loop, sent: x.sent, same: x.same,
+		key: x.key, keyed: x.keyed, leaves: x.leaves, body: x.body, opened: x.opened, held: x.held, loop: x.loop, sent: x.sent, same: x.same,
 		work: &work{job: job, turn: x.memory.turn},
 	}
 	if y.loop != nil {
 		y.loop.x = y
 	}
 	ctx := x.r.Context()
-	r := x.r.WithContext(job.Context())
+	own, cancel := context.WithCancelCause(job.Context())
+	y.leaves = append(y.leaves, func() { cancel(nil) })
+	if x.keyed != nil {
+		context.AfterFunc(x.keyed, func() { cancel(context.Cause(x.keyed)) })
+	}
+	r := x.r.WithContext(own)
 	r.Body = http.NoBody // it has been read
 	r.Header = x.r.Header.Clone()
 	repl := caddy.NewReplacer()
@@ -95,7 +113,7 @@ func (x *exchange) run(queued *responses.Response, o convert.Options) {
 	job := x.work.job
 	defer x.leave()
 	defer x.count()
-	defer x.h.State.archive.untrack(job)
+	defer x.h.State.archive.dismiss(x.owner(), job)
 	defer job.Close() // what is not finished has failed
 	defer func() {
 		if e := recover(); e != nil {

@@ -55,6 +55,8 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	    strict
 //	    max_body         <size>
 //	    max_bodies       <size>
+//	    convert          open|keys|off
+//	    status           open|keys|off
 //	    reasoning_events summary|text|off
 //	    hosted_tools     refuse|drop
 //	    seal_key         <secret>
@@ -82,6 +84,7 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	        max_chain        <size>
 //	        max_bytes        <size>
 //	        max_records      <number>
+//	        max_background   <number>
 //	        key              <secret>
 //	        chat_completions
 //	    }
@@ -145,7 +148,7 @@ func (h *Handler) unmarshal(d *caddyfile.Dispenser) (map[*Upstream]*reverseproxy
 	}
 	proxies := map[*Upstream]*reverseproxy.Handler{}
 	for _, b := range blocks {
-		proxy, err := b.proxy(h.MaxBody)
+		proxy, err := b.proxy()
 		if err != nil {
 			return nil, err
 		}
@@ -175,7 +178,7 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 		return true, h.unmarshalState(d)
 	case "mcp":
 		return true, h.unmarshalMCP(d)
-	case "max_body", "max_bodies", "reasoning_events", "hosted_tools", "seal_key", "keep_alive":
+	case "max_body", "max_bodies", "reasoning_events", "hosted_tools", "seal_key", "keep_alive", "convert", "status":
 		if !d.AllArgs(&arg) {
 			return true, d.ArgErr()
 		}
@@ -199,6 +202,12 @@ func (h *Handler) subdirective(d *caddyfile.Dispenser) (bool, error) {
 	case "hosted_tools":
 		h.HostedTools = arg
 		return true, oneOf(d, name, arg, "refuse", "drop")
+	case "convert":
+		h.Convert = arg
+		return true, oneOf(d, name, arg, accessWords...)
+	case "status":
+		h.Status = arg
+		return true, oneOf(d, name, arg, accessWords...)
 	case "seal_key":
 		h.SealKey = arg
 	case "keep_alive":
@@ -306,7 +315,7 @@ func (p *upstreamParser) subdirective(d *caddyfile.Dispenser) error {
 const passiveFailure = 10 * time.Second
 
 // proxy makes the reverse_proxy of the upstream, or nil where it names none.
-func (p *upstreamParser) proxy(maxBody int64) (*reverseproxy.Handler, error) {
+func (p *upstreamParser) proxy() (*reverseproxy.Handler, error) {
 	if len(p.to) == 0 && len(p.rest) == 0 {
 		return nil, nil
 	}
@@ -326,15 +335,6 @@ func (p *upstreamParser) proxy(maxBody int64) (*reverseproxy.Handler, error) {
 	if len(proxy.Upstreams) > 1 && proxy.LoadBalancing == nil && proxy.HealthChecks == nil {
 		proxy.LoadBalancing = &reverseproxy.LoadBalancing{Retries: len(proxy.Upstreams) - 1}
 		proxy.HealthChecks = &reverseproxy.HealthChecks{Passive: &reverseproxy.PassiveHealthChecks{FailDuration: caddy.Duration(passiveFailure)}}
-	}
-	// A request whose body is not kept cannot be tried again, and the second
-	// upstream would be taken for broken (caddyserver/caddy#7546). A body of just
-	// the buffer's size counts as not kept.
-	if again := proxy.LoadBalancing; proxy.RequestBuffers == 0 && again != nil && (again.Retries > 0 || again.TryDuration > 0) {
-		if maxBody == 0 {
-			maxBody = defaultMaxBody
-		}
-		proxy.RequestBuffers = maxBody + 1
 	}
 	return proxy, nil
 }

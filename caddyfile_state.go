@@ -72,12 +72,16 @@ func (s *State) subdirective(d *caddyfile.Dispenser) error {
 	case "key":
 		s.Keys = append(s.Keys, arg)
 		return nil
-	case "max_records":
+	case "max_records", "max_background":
 		n, err := strconv.Atoi(arg)
 		if err != nil || n < 1 {
-			return d.Errf("max_records is %q, and must be a number from 1", arg)
+			return d.Errf("%s is %q, and must be a number from 1", name, arg)
 		}
-		s.MaxRecords = n
+		if name == "max_records" {
+			s.MaxRecords = n
+		} else {
+			s.MaxBackground = n
+		}
 		return nil
 	case "ttl", "conversation_ttl":
 	default:

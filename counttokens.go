@@ -59,7 +59,7 @@ func (x *exchange) countTokens() error {
 	if err != nil {
 		return err
 	}
-	if x.turn, err = x.req.To(convert.Chat, o); err != nil {
+	if x.turn, err = x.to(convert.Chat, o); err != nil {
 		return err
 	}
 	x.outcome = "counted"
@@ -129,7 +129,7 @@ func (x *exchange) askRoot(path string, body, answer any) (ok bool) {
 	if err != nil {
 		return false
 	}
-	r := x.up.translated(x.r.Context(), x.r, path, b, false)
+	r := x.up.translated(x.r.Context(), x.r, path, b, false, x.owner)
 	r.URL.Path = strings.TrimSuffix(x.up.base, "/v1") + path
 	defer func() {
 		if e := recover(); e != nil {
@@ -139,18 +139,18 @@ func (x *exchange) askRoot(path string, body, answer any) (ok bool) {
 			ok = false // reverse_proxy's way to say that the answer broke off
 		}
 	}()
-	w := &recorder{header: http.Header{}}
+	w := &recorder{header: http.Header{}, body: keptBody{hold: x.hold}}
 	if err := x.up.serve(w, r, x.next); err != nil || w.status != http.StatusOK {
 		return false
 	}
-	return json.Unmarshal(w.body, answer, storedOptions) == nil
+	return json.Unmarshal(w.body.bytes, answer, storedOptions) == nil
 }
 
 // recorder keeps an answer of the upstream's that the client does not get.
 type recorder struct {
 	header http.Header
 	status int
-	body   []byte
+	body   keptBody
 }
 
 func (w *recorder) Header() http.Header { return w.header }
@@ -163,10 +163,9 @@ func (w *recorder) WriteHeader(status int) {
 
 func (w *recorder) Write(b []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
-	if len(w.body)+len(b) > maxAnswer {
-		return 0, tooLargeAnswer
+	if err := w.body.add(b, maxAnswer); err != nil {
+		return 0, err
 	}
-	w.body = append(w.body, b...)
 	return len(b), nil
 }
 

@@ -74,7 +74,7 @@ var broken = &convert.Error{
 // secrets are what a message of an upstream may repeat and a client must not see:
 // keys, and passwords in URLs. OpenAI quotes a part of the key it refuses. A key stands by
 // itself: in the middle of a word, its beginning is a part of an id.
-var secrets = regexp.MustCompile(`(?i)(^|[^a-z0-9_-])(?:sk|rk|gsk|xai|key)[-_][a-z0-9_*.-]{8,}|bearer +[a-z0-9._~+/-]{8,}=*|//[^/@\s:]+:[^/@\s]+@`)
+var secrets = regexp.MustCompile(`(?i)(^|[^a-z0-9_-])(?:sk|rk|gsk|xai|key)[-_][a-z0-9_*.-]{8,}|bearer +[a-z0-9._~+/-]{8,}=*|//[^/@\s:"]+:[^/@\s"]+@`)
 
 // redact removes secrets from a message.
 func redact(message string) string {

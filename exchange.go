@@ -13,6 +13,7 @@ import (
 	"github.com/labiium/chat2response/convert"
 	"github.com/labiium/chat2response/convert/chat"
 	"github.com/labiium/chat2response/convert/responses"
+	"github.com/labiium/chat2response/internal/account"
 	"github.com/labiium/chat2response/keystore"
 	"github.com/labiium/chat2response/sse"
 )
@@ -30,13 +31,18 @@ type exchange struct {
 	turn  *convert.Turn
 	model string // the client's name for it
 
-	key     *keystore.Key // the client's
-	sealing *sealing      // of the upstream's ids, nil if they go as they are
-	memory  *memory       // what is continued and kept, nil if nothing
-	work    *work         // of a background response: what it is made for
-	leaves  []func()      // give back what admit has taken
+	key     *keystore.Key   // the client's
+	keyed   context.Context // until that ends before its time; nil without one
+	sealing *sealing        // of the upstream's ids, nil if they go as they are
+	memory  *memory         // what is continued and kept, nil if nothing
+	work    *work           // of a background response: what it is made for
+	leaves  []func()        // give back what admit has taken
 
-	reserved *reservation // of memory, for the body
+	body   *account.Claim // of memory for the request's body, until the upstream begins to answer
+	opened *account.Claim // for what the translation has unpacked
+	held   *account.Claim // for all else, until the end
+
+	accepted bool // an upstream has answered the client
 
 	loop *loop          // runs the gateway's tools; nil without any
 	sent []chat.Message // a Chat client's messages, as it has sent them
@@ -66,7 +72,7 @@ type exchange struct {
 // set sets a placeholder of the request.
 func (x *exchange) set(name, value string) {
 	repl := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	repl.Set("http.chat2response."+name, value)
+	repl.Set("http.chat2response."+name, headerSafe(value)) // it may be meant for a header
 }
 
 // serve answers the request. Errors of type *convert.Error are for the client.
@@ -83,6 +89,8 @@ func (x *exchange) serve() error {
 		return notAllowed(x.w, x.route.methods, x.r.Method)
 	}
 	switch x.route.name {
+	case "none":
+		return x.notHere()
 	case "status":
 		return x.status()
 	case "keys":
@@ -113,11 +121,11 @@ func (x *exchange) serve() error {
 // answer to the client: both speak the same API, and there is nothing to do in
 // between. This is the one place where that is decided.
 //
-// A body of unknown length is read first: found too large on the way, it would
-// count as a failure of the upstream, and clients could switch upstreams off.
+// A body of unknown length is read first, so that one that is too large is refused
+// before the upstream sees any of it; so is one that may have to be sent again.
 func (x *exchange) express() bool {
 	length := x.r.ContentLength
-	return !x.byModel() && !x.mayUse() && !x.readsAlways(x.route.in) && !(x.route.in == convert.Responses && x.h.State.seals(x.h.Upstreams[0])) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
+	return !x.byModel() && !x.h.Upstreams[0].replays && !x.mayUse() && !x.readsAlways(x.route.in) && !(x.route.in == convert.Responses && x.h.State.seals(x.h.Upstreams[0])) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
 		checkMediaType(x.r.Header.Get("Content-Type")) == nil && length >= 0 && length <= x.h.MaxBody
 }
 
@@ -137,7 +145,7 @@ func isUpgrade(r *http.Request) bool {
 // is. body replaces the client's, if it is not nil.
 func (x *exchange) direct(u *Upstream, path string, body []byte) error {
 	x.up = u
-	r := u.request(x.r.Context(), x.r, path, body)
+	r := u.request(x.r.Context(), x.r, path, body, x.owner)
 	if x.route.name == "passthrough" {
 		// A slash in a model's name stays %2F. Go uses this only where it is an
 		// encoding of the path.
@@ -149,13 +157,7 @@ func (x *exchange) direct(u *Upstream, path string, body []byte) error {
 		}
 		return x.watched(func(w http.ResponseWriter) error { return u.serve(w, r, x.next) }, api)
 	}
-	// reverse_proxy panics when an answer breaks off. The client must see that too,
-	// so the panic goes on.
-	outcome := x.outcome
-	x.outcome = "aborted"
-	err := u.serve(x.w, r, x.next)
-	x.outcome = outcome
-	return x.caddyError(err)
+	return x.relayed(func(w http.ResponseWriter) error { return u.serve(w, r, x.next) })
 }
 
 // caddyError makes an error of a Caddy handler one for the client.
@@ -167,9 +169,19 @@ func (x *exchange) caddyError(err error) error {
 	return upstreamError(err)
 }
 
+// passedMethods are those of OpenAI's API and of browsers; TRACE would show the
+// upstream's key, and CONNECT is none of a path.
+var passedMethods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
+}
+
 // passThrough hands every other path of the API to the upstream.
 func (x *exchange) passThrough() error {
 	x.outcome = "passthrough"
+	if !slices.Contains(passedMethods, x.r.Method) {
+		x.outcome = ""
+		return notAllowed(x.w, passedMethods, x.r.Method)
+	}
 	u := x.h.choose("")
 	conversations := strings.HasPrefix(x.route.path+"/", "/conversations/")
 	stored := conversations || strings.HasPrefix(x.route.path, "/responses/")
@@ -178,12 +190,16 @@ func (x *exchange) passThrough() error {
 			return x.noSuchPath()
 		}
 	}
+	if x.key != nil && x.key.Models != nil && !x.route.readsModel(x.r) {
+		return x.keyError(keystore.ErrModelNotAllowed)
+	}
 	if stored && x.h.State.seals(u) {
 		return x.passSealed(u)
 	}
 	// A body that names a model goes where the model is, under the name that it has
 	// there. Others, such as uploads, go to the first upstream.
-	if x.byModel() && !conversations && x.r.Method == http.MethodPost && x.r.Header.Get("Content-Type") != "" && checkMediaType(x.r.Header.Get("Content-Type")) == nil {
+	noModel := conversations || strings.HasSuffix(x.route.path, "/cancel")
+	if x.byModel() && !noModel && x.r.Method == http.MethodPost && x.r.Header.Get("Content-Type") != "" && checkMediaType(x.r.Header.Get("Content-Type")) == nil {
 		body, err := x.readBody()
 		if err != nil {
 			return err
@@ -202,10 +218,16 @@ func (x *exchange) passThrough() error {
 		}
 		return x.direct(u, x.route.path, body)
 	}
-	if x.key != nil && x.key.Models != nil && x.r.Method == http.MethodPost {
-		return x.keyError(keystore.ErrModelNotAllowed) // the body does not show its model
-	}
 	return x.direct(u, x.route.path, nil)
+}
+
+// notHere is the answer to a path that must not be guessed at.
+func (x *exchange) notHere() error {
+	x.outcome = "not_found"
+	return &convert.Error{
+		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "unknown_url",
+		Message: "Invalid URL (" + x.r.Method + " " + x.r.URL.Path + "). Write the paths of the API as they are documented, such as /v1/responses.",
+	}
 }
 
 func (x *exchange) noSuchPath() error {
@@ -306,8 +328,12 @@ func (x *exchange) options(alias string) (convert.Options, error) {
 			return convert.Options{}, err
 		}
 	}
+	owner := x.owner()
+	if x.key == nil && x.h.managed() {
+		owner = "nobody" // to whom nothing is sealed: /convert opens nothing without the key that it was sealed for
+	}
 	return convert.Options{
-		Dialect: x.up.dialect, Strict: x.h.Strict, Model: alias, Sealer: sealer,
+		Dialect: x.up.dialect, Strict: x.h.Strict, Model: alias, Sealer: sealer.For(owner), Unpack: x.unpack,
 		Stored:     x.memory != nil && x.memory.save,
 		DropHosted: x.h.HostedTools == "drop", Reasoning: convert.ReasoningForm(x.h.ReasoningEvents),
 	}, nil
@@ -315,10 +341,18 @@ func (x *exchange) options(alias string) (convert.Options, error) {
 
 // convert answers with the request in the other API's form.
 func (x *exchange) convert() error {
+	if err := x.admitAside(x.h.Convert); err != nil {
+		return err
+	}
 	_, alias, err := x.read()
 	if err != nil {
 		return err
 	}
+	done, err := x.takePlace()
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := x.recall(); err != nil {
 		return err
 	}
@@ -333,7 +367,7 @@ func (x *exchange) convert() error {
 	if to != x.up.Mode {
 		o.Dialect = nil
 	}
-	if x.turn, err = x.req.To(to, o); err != nil {
+	if x.turn, err = x.to(to, o); err != nil {
 		return err
 	}
 	x.outcome = "converted"
@@ -378,6 +412,25 @@ func (x *exchange) translate() error {
 	return x.answerWith(o)
 }
 
+// to translates the request. What an earlier translation has unpacked is not held any more.
+func (x *exchange) to(api convert.API, o convert.Options) (*convert.Turn, error) {
+	x.opened.Free()
+	turn, err := x.req.To(api, o)
+	x.busy(err)
+	return turn, err
+}
+
+// unpack counts what a translation unpacks, until the next one or the end.
+func (x *exchange) unpack(bytes int64) error {
+	if x.opened == nil {
+		x.opened = x.claim()
+	}
+	if x.opened.Grow(bytes) != nil {
+		return errBusy
+	}
+	return nil
+}
+
 // answerWith translates the request and answers it.
 func (x *exchange) answerWith(o convert.Options) (err error) {
 	if x.loop != nil {
@@ -386,7 +439,7 @@ func (x *exchange) answerWith(o convert.Options) (err error) {
 		return x.answer()
 	}
 	x.compacts = x.req.Compacts() && x.up.Mode == convert.Chat
-	if x.turn, err = x.req.To(x.up.Mode, o); err != nil {
+	if x.turn, err = x.to(x.up.Mode, o); err != nil {
 		return err
 	}
 	return x.answer()

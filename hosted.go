@@ -113,12 +113,13 @@ func (x *exchange) withTools() error {
 	return nil
 }
 
-// owner is who the client is, for what is kept between its requests.
+// owner is who the client is, for what is kept between its requests: its key, with
+// those that have taken its place, or all that it authenticates itself with.
 func (x *exchange) owner() string {
 	if x.key != nil {
-		return "key " + x.key.ID
+		return "key " + x.key.Owner()
 	}
-	sum := sha256.Sum256([]byte(x.r.Header.Get("Authorization") + "\n" + x.r.Header.Get("Api-Key")))
+	sum := sha256.Sum256([]byte(bearer(x.r.Header)))
 	return "bearer " + hex.EncodeToString(sum[:])
 }
 

@@ -56,7 +56,7 @@ func (l *loop) run() error {
 	defer func() { mcpTurns.Observe(float64(turns)) }()
 	for {
 		var err error
-		if x.turn, err = x.req.To(x.up.Mode, l.options); err != nil {
+		if x.turn, err = x.to(x.up.Mode, l.options); err != nil {
 			return l.broke(err)
 		}
 		turns++
@@ -78,7 +78,9 @@ func (l *loop) run() error {
 // broke ends an answer whose upstream failed, perhaps in a later turn.
 func (l *loop) broke(err error) error {
 	x := l.x
-	if errors.Is(err, errGone) || x.r.Context().Err() != nil {
+	if lapsed := x.keyEnded(); lapsed != nil && !x.gone {
+		x.outcome, err = "unauthorized", lapsed
+	} else if errors.Is(err, errGone) || x.r.Context().Err() != nil {
 		x.outcome = "client_gone"
 		return errGone
 	}

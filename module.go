@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -40,14 +41,14 @@ const (
 //	GET  /status                what runs here
 //	     /v1/…                  everything else goes to the upstream, untouched
 //
-// Other requests go to the next handler.
+// Other requests go to the next handler; where that is the upstream and clients need keys, they are answered 404.
 //
 // It sets these placeholders:
 //
 // Placeholder | Description
 // ------------|---------------
 // `{http.chat2response.model}` | The model that the client asked for; empty where the body goes through unread
-// `{http.chat2response.route}` | `chat`, `responses`, `proxy`, `convert` or `passthrough`
+// `{http.chat2response.route}` | `chat`, `responses`, `proxy`, `convert`, `status`, `keys`, `stored`, `chats`, `passthrough`, or `none` for what is not there
 type Handler struct {
 	// The servers that answer. The first whose models match the request's is used;
 	// one without models matches every request. Without any, the next handler is
@@ -104,12 +105,22 @@ type Handler struct {
 	// api_key: whoever reaches the site spends it. Default: false.
 	AllowAnonymous bool `json:"allow_anonymous,omitempty"`
 
+	// Who may ask /convert, which translates a request and asks no model: `open` is
+	// everybody, `keys` whoever has a key of this gateway, `off` nobody. Where clients
+	// have keys, all who show none share a rate and an eighth of max_bodies.
+	// Default: `open`.
+	Convert string `json:"convert,omitempty"`
+
+	// Who may ask /status, in the same words. Default: `open`.
+	Status string `json:"status,omitempty"`
+
 	// Servers of the Model Context Protocol whose tools the upstream's model may call,
 	// and which are run here. Default: none.
 	MCP *MCP `json:"mcp,omitempty"`
 
 	app    *App
 	sealer *convert.Sealer // under SealKey, if there is one
+	guards bool            // what a path means must be certain: see routeOf
 	logger *zap.Logger
 }
 
@@ -143,7 +154,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		if err := u.provision(ctx); err != nil {
 			return fmt.Errorf("upstream %d: %w", i, err)
 		}
-		u.managed = h.Keys != nil && !h.Keys.Passthrough
+		u.managed = h.managed()
 	}
 	if h.SealKey != "" {
 		secret, err := caddy.NewReplacer().ReplaceOrErr(h.SealKey, true, true)
@@ -178,6 +189,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("mcp: %w", err)
 		}
 	}
+	h.guards = h.managed() || slices.ContainsFunc(h.Upstreams, h.State.seals)
 	return registerMetrics(ctx.GetMetricsRegistry())
 }
 
@@ -196,6 +208,9 @@ func (h *Handler) Validate() error {
 	}
 	if h.HostedTools != "" && h.HostedTools != "refuse" && h.HostedTools != "drop" {
 		return fmt.Errorf("hosted_tools is %q, and must be refuse or drop", h.HostedTools)
+	}
+	if err := errors.Join(h.checkAccess("convert", h.Convert), h.checkAccess("status", h.Status)); err != nil {
+		return err
 	}
 	if err := h.State.validate(); err != nil {
 		return fmt.Errorf("state: %w", err)

@@ -29,11 +29,7 @@ func isLocal(r *http.Request) bool {
 			return false
 		}
 	}
-	if isForeign(r) {
-		return false
-	}
-	// A web page can send a form to any site without asking; it cannot send JSON.
-	return r.Method != http.MethodPost || checkMediaType(r.Header.Get("Content-Type")) == nil && r.Header.Get("Content-Type") != ""
+	return !isForeign(r)
 }
 
 // isForeign reports whether a browser sent the request for a page of another origin than the site's own.
@@ -67,6 +63,10 @@ func isProxyHeader(name string) bool {
 // HTTP/1.0 is what nginx speaks to its upstreams unless it is told otherwise, and no client of today does.
 func isLocalProgram(r *http.Request) bool {
 	if !isLocal(r) || !r.ProtoAtLeast(1, 1) {
+		return false
+	}
+	// A web page can send a form to any site without asking; it cannot send JSON.
+	if r.Method == http.MethodPost && (r.Header.Get("Content-Type") == "" || checkMediaType(r.Header.Get("Content-Type")) != nil) {
 		return false
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)

@@ -91,6 +91,14 @@ func (x *exchange) recall() error {
 			return err
 		}
 	}
+	if x.isNobody() {
+		if asks {
+			x.outcome = "unauthorized"
+			return errNobody
+		}
+		x.unkept = true
+		return nil
+	}
 	if err := x.remember(m, name); err != nil {
 		var refused *convert.Error
 		if asks || errors.As(err, &refused) {
@@ -262,6 +270,7 @@ const conversationLocked = "conversation_locked"
 func (x *exchange) stateError(err error, param string) error {
 	var refused *convert.Error
 	if errors.As(err, &refused) {
+		x.busy(err)
 		return err
 	}
 	e := &convert.Error{Status: http.StatusBadRequest, Type: "invalid_request_error", Param: param, Message: sentence(err)}

@@ -28,7 +28,7 @@ func (x *exchange) record(resp *responses.Response) *convert.Error {
 	}
 	m.done = true
 	defer m.release()
-	if !m.save {
+	if !m.save || x.key == nil && !x.accepted {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), saveWithin)

@@ -26,7 +26,7 @@ func (x *exchange) copyHeaders() {
 	for name, values := range x.resp.header {
 		lower := strings.ToLower(name)
 		// The limits of an account that a key's owner shares are not the key's.
-		limits := strings.HasPrefix(lower, "x-ratelimit-") && x.key == nil
+		limits := strings.HasPrefix(lower, "x-ratelimit-") && !x.up.shared()
 		if !limits && !slices.Contains(returned, name) {
 			continue
 		}

@@ -41,7 +41,7 @@ type responder struct {
 
 	mu        sync.Mutex
 	streaming bool
-	body      []byte
+	body      keptBody
 	taken     int            // bytes of a stream
 	refused   *convert.Error // why no more is taken
 	parser    sse.Parser
@@ -64,7 +64,7 @@ func (w *responder) again() {
 		w.end.Stop()
 	}
 	w.header, w.status = http.Header{}, 0
-	w.streaming, w.body, w.refused = false, nil, nil
+	w.streaming, w.body, w.refused = false, keptBody{hold: w.x.hold}, nil
 	w.parser, w.reader = sse.Parser{}, nil
 	w.end, w.lingers, w.closed = nil, false, false
 	w.x.ended = false
@@ -100,7 +100,8 @@ func (w *responder) WriteHeader(status int) {
 		return
 	}
 	w.status = status
-	w.x.reserved.free()
+	w.x.body.Free()
+	w.x.accepted = w.x.accepted || status < 300
 	w.x.copyHeaders()
 	media, _, _ := mime.ParseMediaType(w.header.Get("Content-Type"))
 	if status >= 300 || media != "text/event-stream" {
@@ -126,11 +127,10 @@ func (w *responder) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.streaming {
-		if len(w.body)+len(b) > maxAnswer {
-			w.refused = tooLargeAnswer
-			return 0, w.refused
+		if err := w.body.add(b, maxAnswer); err != nil {
+			errors.As(err, &w.refused)
+			return 0, err
 		}
-		w.body = append(w.body, b...)
 		return len(b), nil
 	}
 	if w.closed {

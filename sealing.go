@@ -62,7 +62,7 @@ func (x *exchange) sealed(answer bool) error {
 	if !answer {
 		return nil
 	}
-	w := &sealWriter{ResponseWriter: x.w, s: x.sealing}
+	w := &sealWriter{ResponseWriter: x.w, s: x.sealing, body: keptBody{hold: x.hold}}
 	x.w = w
 	x.leaves = append(x.leaves, w.finish)
 	// What is compressed could not be read. reverse_proxy's transport asks for gzip
@@ -369,7 +369,7 @@ func (x *exchange) passSealed(u *Upstream) error {
 		}
 		if len(body) > 0 {
 			var alias string
-			if parts[0] == "responses" {
+			if parts[0] == "responses" && len(parts) == 2 { // compact or input_tokens; what is asked of a response names none
 				if u, alias, err = x.upstreamOf(body); err != nil {
 					return err
 				}
@@ -397,7 +397,7 @@ type sealWriter struct {
 	status int
 	stream bool
 	keep   bool // the body is kept to be sealed whole
-	body   []byte
+	body   keptBody
 	parser sse.Parser
 	out    *sse.Writer
 	failed error
@@ -434,11 +434,9 @@ func (w *sealWriter) Write(b []byte) (int, error) {
 		return 0, w.failed
 	}
 	if w.keep {
-		if len(w.body)+len(b) > maxAnswer {
-			w.failed = tooLargeAnswer
+		if w.failed = w.body.add(b, maxAnswer); w.failed != nil {
 			return 0, w.failed
 		}
-		w.body = append(w.body, b...)
 		return len(b), nil
 	}
 	w.some = true
@@ -488,7 +486,7 @@ func (w *sealWriter) finish() {
 	case w.status == 0:
 		return
 	}
-	body, err := w.body, w.failed
+	body, err := w.body.bytes, w.failed
 	switch {
 	case err != nil:
 	case w.status >= 400:
@@ -497,10 +495,12 @@ func (w *sealWriter) finish() {
 		body, err = w.s.answer(body)
 	}
 	if err != nil {
-		writeError(w.ResponseWriter, &convert.Error{
+		e := &convert.Error{
 			Status: http.StatusBadGateway, Type: "server_error", Code: "bad_upstream_answer",
 			Message: "The upstream's answer could not be read: it is not the JSON of its API.",
-		})
+		}
+		errors.As(err, &e)
+		writeError(w.ResponseWriter, e)
 		return
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))

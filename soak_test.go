@@ -224,7 +224,7 @@ func TestSoakOverload(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Write(answer)
 	})
-	g, child := startChild(t, "chat2response "+addr+" {\n mode chat\n state off\n max_bodies 2100KiB\n}")
+	g, child := startChild(t, "chat2response "+addr+" {\n mode chat\n state off\n max_bodies 3100KiB\n}")
 	body := `{"model":"m","input":"` + strings.Repeat("a", 100<<10) + `"}`
 	load := func(clients int) (served, refused int, p99 time.Duration) {
 		var mu sync.Mutex

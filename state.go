@@ -70,6 +70,10 @@ type State struct {
 	// kept, in the same manner. Default: 10000.
 	MaxRecords int `json:"max_records,omitempty"`
 
+	// How many background responses of one client may run at one time in this process;
+	// more are answered 429. Default: 32.
+	MaxBackground int `json:"max_background,omitempty"`
+
 	// Secrets of at least 16 bytes under which everything is encrypted: the first
 	// encrypts, all decrypt, so that one can be replaced. Placeholders {env.*} and
 	// {file.*} are replaced. Default: the variable CHAT2RESPONSE_STATE_KEY, or the
@@ -80,10 +84,11 @@ type State struct {
 }
 
 const (
-	memoryTTL      = 24 * time.Hour
-	memoryMaxBytes = 64 << 20
-	memoryName     = "state"
-	stateKeyVar    = "CHAT2RESPONSE_STATE_KEY"
+	memoryTTL            = 24 * time.Hour
+	memoryMaxBytes       = 64 << 20
+	memoryName           = "state"
+	defaultMaxBackground = 32
+	stateKeyVar          = "CHAT2RESPONSE_STATE_KEY"
 )
 
 // on tells whether anything is remembered.
@@ -152,7 +157,18 @@ func (s *State) provision(ctx caddy.Context, app *App, keys json.RawMessage) err
 	return nil
 }
 
+// maxBackground is how many background responses of one client may run.
+func (s *State) maxBackground() int {
+	if s.MaxBackground == 0 {
+		return defaultMaxBackground
+	}
+	return s.MaxBackground
+}
+
 func (s *State) validate() error {
+	if s.MaxBackground < 0 {
+		return fmt.Errorf("max_background is %d, and must be a number from 1", s.MaxBackground)
+	}
 	if s.Responses != "" && !slices.Contains(stateWords, s.Responses) {
 		return fmt.Errorf("responses is %q, and must be upstream, unsealed or local", s.Responses)
 	}
@@ -227,6 +243,7 @@ type archive struct {
 	mu   sync.Mutex
 	busy map[string]bool       // conversations that are being continued
 	jobs map[*history.Job]bool // background responses that run
+	runs map[string]int        // how many, or about to, by owner
 }
 
 // archive is that of a configuration.
@@ -237,7 +254,7 @@ func (a *App) archive(identity, name string, module store.Module, config history
 	if a.archives == nil {
 		a.archives = map[string]*archive{}
 	}
-	r := &archive{opening: newOpening(), name: name, module: module, config: config, log: log, busy: map[string]bool{}, jobs: map[*history.Job]bool{}}
+	r := &archive{opening: newOpening(), name: name, module: module, config: config, log: log, busy: map[string]bool{}, jobs: map[*history.Job]bool{}, runs: map[string]int{}}
 	a.archives[identity] = r
 	return r
 }
@@ -285,10 +302,24 @@ func (r *archive) track(job *history.Job) {
 	r.jobs[job] = true
 }
 
-func (r *archive) untrack(job *history.Job) {
+// enlist takes one of the most places that an owner has for background responses; dismiss gives it back.
+func (r *archive) enlist(owner string, most int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.runs[owner] >= most {
+		return false
+	}
+	r.runs[owner]++
+	return true
+}
+
+func (r *archive) dismiss(owner string, job *history.Job) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.jobs, job)
+	if r.runs[owner]--; r.runs[owner] == 0 {
+		delete(r.runs, owner)
+	}
 }
 
 // fail ends the background responses that run, as failed: the process ends.

@@ -61,6 +61,10 @@ func (m modelMessage) text() string {
 }
 
 func (m *model) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && r.URL.Path == "/v1/models" { // as every server has it
+		io.WriteString(w, `{"object":"list","data":[{"id":"m","object":"model","created":1,"owned_by":"me"}]}`)
+		return
+	}
 	body, _ := io.ReadAll(r.Body)
 	m.mu.Lock()
 	m.asked = append(m.asked, string(body))

@@ -113,6 +113,10 @@ func (x *exchange) stored(p *storedPath, ids []string) error {
 	if err := x.admit(); err != nil {
 		return err
 	}
+	if x.isNobody() {
+		x.outcome = "unauthorized"
+		return errNobody
+	}
 	a := x.h.State.archive
 	if err := a.use(x.r.Context()); err != nil {
 		return x.stateError(err, "")
@@ -121,6 +125,11 @@ func (x *exchange) stored(p *storedPath, ids []string) error {
 	tenant, _, err := x.tenant(a.history)
 	if err != nil {
 		return x.stateError(err, "")
+	}
+	if p.method == http.MethodPost && len(ids) == 0 { // it makes something, and asks nobody else
+		if err := x.mayKeep(tenant); err != nil {
+			return err
+		}
 	}
 	x.w.Header().Set("Cache-Control", "no-store")
 	x.outcome = "stored"
@@ -154,8 +163,8 @@ func (x *exchange) reply(v any) error {
 // storedOptions write what was found well-formed when it was read.
 var storedOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-// body reads the request's JSON into v; unknown members are errors.
-func (x *exchange) body(v any) error {
+// decode reads the request's JSON into v; unknown members are errors.
+func (x *exchange) decode(v any) error {
 	body, err := x.readBody()
 	if err != nil {
 		return err
@@ -251,7 +260,7 @@ func createConversation(x *exchange, t history.Tenant, _ []string) error {
 		Items    responses.Input `json:"items"`
 		Metadata jsontext.Value  `json:"metadata"`
 	}
-	if err := x.body(&req); err != nil {
+	if err := x.decode(&req); err != nil {
 		return err
 	}
 	items, err := x.items(t, req.Items)
@@ -312,7 +321,7 @@ func (x *exchange) metadata() (jsontext.Value, error) {
 	var req struct {
 		Metadata jsontext.Value `json:"metadata"`
 	}
-	if err := x.body(&req); err != nil {
+	if err := x.decode(&req); err != nil {
 		return nil, err
 	}
 	if req.Metadata == nil {
@@ -347,7 +356,7 @@ func addConversationItems(x *exchange, t history.Tenant, ids []string) error {
 	var req struct {
 		Items responses.Input `json:"items"`
 	}
-	if err := x.body(&req); err != nil {
+	if err := x.decode(&req); err != nil {
 		return err
 	}
 	if len(req.Items) == 0 {

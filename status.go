@@ -35,6 +35,9 @@ type statusUpstream struct {
 }
 
 func (x *exchange) status() error {
+	if err := x.admitAside(x.h.Status); err != nil {
+		return err
+	}
 	s := status{
 		Name: "chat2response", Version: version(), ProxyEnabled: true,
 		Routes: []string{

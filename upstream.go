@@ -3,6 +3,8 @@ package chat2response
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -56,7 +58,8 @@ type Upstream struct {
 	HandleRaw json.RawMessage `json:"handle,omitempty" caddy:"namespace=http.handlers inline_key=handler"`
 
 	handler caddyhttp.MiddlewareHandler
-	keyed   bool // handler's transport is an apiKeyTransport
+	keyed   bool // handler's transport is ours
+	replays bool // handler may send a body again, and so wants it read
 	managed bool // clients bring keys of the gateway
 	base    string
 	apiKey  string
@@ -88,10 +91,11 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 			return fmt.Errorf("loading the handler: %w", err)
 		}
 		u.handler = mod.(caddyhttp.MiddlewareHandler)
-		if proxy, ok := mod.(*reverseproxy.Handler); ok && u.Dialect == "azure" {
+		if proxy, ok := mod.(*reverseproxy.Handler); ok {
 			if t, ok := proxy.Transport.(*reverseproxy.HTTPTransport); ok {
-				proxy.Transport, u.keyed = apiKeyTransport{t}, true
+				proxy.Transport, u.keyed = transport{t}, true
 			}
+			u.replays = proxy.RequestBuffers == 0 && proxy.LoadBalancing != nil && len(proxy.LoadBalancing.RetryMatch) > 0
 		}
 	}
 	return nil
@@ -203,18 +207,43 @@ var forwarded = []string{
 }
 
 // request is the client's request turned into one for the upstream: with body, if
-// it is not nil, else with the client's own, untouched.
-func (u *Upstream) request(ctx context.Context, r *http.Request, path string, body []byte) *http.Request {
+// it is not nil, else with the client's own, untouched. owner is the client.
+func (u *Upstream) request(ctx context.Context, r *http.Request, path string, body []byte, owner func() string) *http.Request {
 	out := u.addressed(ctx, r, path)
 	out.Header = r.Header.Clone()
 	out.Header.Del("Incremental") // Caddy answers 501 to it when it buffers the request (RFC 10036)
+	if !isUpgrade(r) {
+		out.Header.Del("Connection") // it names headers to be dropped on the way (RFC 9110, 7.6.1): those of this request are ours
+	}
 	if body != nil {
 		setBody(out, body)
 		out.Header.Del("Content-Encoding")
+	} else if r.Body != nil {
+		out.Body = clientBody{r.Body}
 	}
-	u.authorize(out.Header)
+	u.authorize(out.Header, owner)
 	return out
 }
+
+// clientBody is a client's body that goes to the upstream as it comes. That it breaks
+// off is not the upstream's failure, so it must not look like one to reverse_proxy, which
+// would leave a healthy upstream alone for a while.
+type clientBody struct{ io.ReadCloser }
+
+func (b clientBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = clientGone{err}
+	}
+	return n, err
+}
+
+// clientGone is an error of reading from the client. It is a context.Canceled, by
+// which reverse_proxy knows it.
+type clientGone struct{ error }
+
+func (clientGone) Is(err error) bool { return err == context.Canceled }
+func (e clientGone) Unwrap() error   { return e.error }
 
 // addressed is a copy of the client's request that goes to a path of the upstream.
 // It shares the client's header, which must not be changed.
@@ -237,7 +266,7 @@ func setBody(r *http.Request, body []byte) {
 
 // translated is a request of another API than the client's: its headers are few,
 // and its query is the client's API's own.
-func (u *Upstream) translated(ctx context.Context, r *http.Request, path string, body []byte, stream bool) *http.Request {
+func (u *Upstream) translated(ctx context.Context, r *http.Request, path string, body []byte, stream bool, owner func() string) *http.Request {
 	out := u.addressed(ctx, r, path)
 	header := make(http.Header, 8)
 	for _, name := range forwarded {
@@ -256,7 +285,7 @@ func (u *Upstream) translated(ctx context.Context, r *http.Request, path string,
 	if stream {
 		header.Set("Accept", "text/event-stream")
 	}
-	u.authorize(header)
+	u.authorize(header, owner)
 	out.Header = header
 	setBody(out, body)
 	out.Method = http.MethodPost
@@ -272,12 +301,27 @@ func (u *Upstream) translated(ctx context.Context, r *http.Request, path string,
 // credentials are the headers in which clients send a key.
 var credentials = []string{"Authorization", "Api-Key", "X-Api-Key", "Cookie", "Proxy-Authorization"}
 
+// shared reports whether the account at the upstream is the operator's, which clients
+// share, and not the client's own.
+func (u *Upstream) shared() bool { return u.managed || u.apiKey != "" }
+
 // authorize puts the upstream's key in the place of the client's. Without a key
 // of the upstream the client's own goes on, unless it is one of the gateway's.
-func (u *Upstream) authorize(header http.Header) {
+//
+// Where the account is the operator's, so is the choice of its organization and
+// project; and what one client calls a request must not be what another calls his.
+func (u *Upstream) authorize(header http.Header, owner func() string) {
 	for _, name := range credentials {
-		if u.apiKey != "" || u.managed || isToken(header.Get(name)) {
+		if u.shared() || isToken(header.Get(name)) {
 			header.Del(name)
+		}
+	}
+	if u.shared() {
+		header.Del("Openai-Organization")
+		header.Del("Openai-Project")
+		if key := header.Get("Idempotency-Key"); key != "" {
+			sum := sha256.Sum256([]byte("chat2response idempotency\x00" + owner() + "\x00" + key))
+			header.Set("Idempotency-Key", "c2r-"+hex.EncodeToString(sum[:16]))
 		}
 	}
 	if u.apiKey == "" {
@@ -293,18 +337,30 @@ func (u *Upstream) authorize(header http.Header) {
 	}
 }
 
-// apiKeyScheme marks an Authorization that apiKeyTransport sends as Api-Key.
+// apiKeyScheme marks an Authorization that transport sends as Api-Key.
 const apiKeyScheme = "Api-Key "
 
-// apiKeyTransport sends Azure's header, which is not in the request that reverse_proxy
-// sees: it logs requests, and of credentials it knows Authorization only.
-type apiKeyTransport struct{ *reverseproxy.HTTPTransport }
+// transport is reverse_proxy's with two things that it has not.
+//
+// It sends Azure's header, which is not in the request that reverse_proxy sees: it logs
+// requests, and of credentials it knows Authorization only.
+//
+// A body that was read here is sent whole at each attempt. reverse_proxy itself would
+// keep a copy of each body for that (request_buffers), on nobody's account.
+type transport struct{ *reverseproxy.HTTPTransport }
 
-func (t apiKeyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if key, ok := strings.CutPrefix(r.Header.Get("Authorization"), apiKeyScheme); ok {
 		r = r.Clone(r.Context())
 		r.Header.Del("Authorization")
 		r.Header.Set("Api-Key", key)
+	}
+	if r.GetBody != nil && r.Body != nil {
+		body, err := r.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		r.Body = body
 	}
 	return t.HTTPTransport.RoundTrip(r)
 }
