@@ -810,6 +810,13 @@ func TestServeState(t *testing.T) {
 	}
 }
 
+// A2: the start says how long the handler keeps things in memory.
+func TestSummaryKnowsHowLong(t *testing.T) {
+	if dropin.MemoryTTL != memoryTTL {
+		t.Errorf("the start says %s, the handler keeps it %s", dropin.MemoryTTL, memoryTTL)
+	}
+}
+
 // The service manager is told when the gateway serves, and when it stops.
 func TestServiceManagerIsTold(t *testing.T) {
 	if runtime.GOOS != "linux" {
