@@ -660,7 +660,7 @@ func TestDemoListens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoder, want := string(config.Logging.Logs["default"].EncoderRaw), fmt.Sprintf("%s", caddyconfig.JSON(dropin.LogFilter(), nil))
+	encoder, want := string(config.Logging.Logs["default"].EncoderRaw), string(caddyconfig.JSON(dropin.LogFilter(), nil))
 	if encoder != want || !strings.Contains(want, "request\\u003eheaders\\u003eX-Api-Key") {
 		t.Errorf("A3: its log is %s", encoder)
 	}
