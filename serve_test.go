@@ -660,7 +660,7 @@ func TestDemoListens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	encoder, want := string(config.Logging.Logs["default"].EncoderRaw), fmt.Sprintf("%s", caddyconfig.JSON(dropin.LogFilter(), nil))
+	encoder, want := string(config.Logging.Logs["default"].EncoderRaw), string(caddyconfig.JSON(dropin.LogFilter(), nil))
 	if encoder != want || !strings.Contains(want, "request\\u003eheaders\\u003eX-Api-Key") {
 		t.Errorf("A3: its log is %s", encoder)
 	}
@@ -807,6 +807,13 @@ func TestServeState(t *testing.T) {
 	p = serving(t, env, "--state=off")
 	if r := remembers(p); r.StatusCode != 400 || !strings.Contains(bodyOf(r), "previous_response_id") {
 		t.Errorf("it remembers: %d", r.StatusCode)
+	}
+}
+
+// A2: the start says how long the handler keeps things in memory.
+func TestSummaryKnowsHowLong(t *testing.T) {
+	if dropin.MemoryTTL != memoryTTL {
+		t.Errorf("the start says %s, the handler keeps it %s", dropin.MemoryTTL, memoryTTL)
 	}
 }
 

@@ -205,6 +205,18 @@ func TestRedirectsLeaveTheKey(t *testing.T) {
 	}
 }
 
+// An upstream that is hostile writes nothing but text to the operator's terminal.
+func TestReportIsText(t *testing.T) {
+	r := Report{URL: "http://x/v1", Models: []string{"a\x1b[2J", "b\u202e\r"}, Model: "m\x9b1A", Results: []Result{{API: convert.Chat, Probe: plainAnswer, Note: "\x1b]0;t\x07no"}}, Broken: "\x1b[31mx"}
+	var out bytes.Buffer
+	if err := r.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(out.String(), "\x1b\x07\r\u202e\u009b") || !strings.Contains(out.String(), "a?[2J") {
+		t.Errorf("%q", out.String())
+	}
+}
+
 // A8: a URL with a password is refused, as the gateway refuses it, and not shown.
 func TestURLsWithPasswords(t *testing.T) {
 	for _, address := range []string{"http://me:hide-me@127.0.0.1:1/v1", "http://127.0.0.1:1/v1?key=hide-me", "https://me:hide/me:hide-me@x", "me:hide-me@x"} {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/labiium/chat2response/convert"
 )
@@ -57,7 +58,21 @@ func (r *Report) judge() {
 }
 
 // Write writes the report for people: what was found, and the configuration to use.
-func (r *Report) Write(w io.Writer) error {
+//
+// What the upstream says is in it, and moves no terminal's cursor.
+func (r *Report) Write(to io.Writer) error {
+	w := new(strings.Builder)
+	r.write(w)
+	_, err := io.WriteString(to, strings.Map(func(c rune) rune {
+		if c != '\n' && c != '\t' && !unicode.IsPrint(c) {
+			return '?'
+		}
+		return c
+	}, w.String()))
+	return err
+}
+
+func (r *Report) write(w io.Writer) {
 	p := func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 	p("upstream  %s", r.URL)
 	if len(r.Models) > 0 {
@@ -89,10 +104,9 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	if r.Broken != "" {
 		p("It cannot be used: %s.", r.Broken)
-		return nil
+		return
 	}
 	p("Use it so:\n\n%s\nor, without a Caddyfile:\n\n%s", r.Caddyfile(), r.Command())
-	return nil
 }
 
 func (r *Report) cell(api convert.API, name string) string {

@@ -55,9 +55,9 @@ func (c *Config) Caddyfile() string {
 	return string(caddyfile.Format([]byte(w.String())))
 }
 
-// SecretHeaders are the request headers in which clients send keys, and of which Caddy's logs do not know that: those of
-// Anthropic's, Azure's and Google's clients, and the one in which browsers hand a key over with a WebSocket. Caddy hides
-// Authorization, Proxy-Authorization and Cookie by itself; a cookie is not even of use as a word that stands for it.
+// SecretHeaders are the request headers in which clients send keys without Caddy's logs knowing that they are secret:
+// those of Anthropic's, Azure's and Google's clients, and the one in which browsers hand a key over with a WebSocket.
+// Caddy hides Authorization, Proxy-Authorization and Cookie by itself; of a cookie not even the word is of use.
 var SecretHeaders = []string{"Api-Key", "Cookie", "Sec-Websocket-Protocol", "X-Api-Key", "X-Goog-Api-Key"}
 
 // SecretParameters are the parameters of a query that hold keys for some APIs. The gateway takes none from there, and
@@ -309,7 +309,8 @@ func (c *Config) stateSummary() string {
 	if c.StateSealed {
 		return fmt.Sprintf("%s %d days in %s, encrypted", what, StoredTTL/(24*time.Hour), place)
 	}
-	return fmt.Sprintf("%s %d days in %s, not encrypted (CHAT2RESPONSE_STATE=memory|off, CHAT2RESPONSE_STATE_KEY)", what, StoredTTL/(24*time.Hour), place)
+	return fmt.Sprintf("%s %d days in %s, not encrypted (CHAT2RESPONSE_STATE=memory|off, CHAT2RESPONSE_STATE_KEY)",
+		what, StoredTTL/(24*time.Hour), place)
 }
 
 // writer writes a Caddyfile, not indented.

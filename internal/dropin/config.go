@@ -116,7 +116,8 @@ func (v *Values) upstream(c *Config) error {
 		c.APIKey = c.env("OPENAI_API_KEY")
 		// Many have it set for OpenAI, and mean to start a server for a model of their own.
 		if v.values["OPENAI_API_KEY"].source == "" && err == nil && nearby(u.Hostname()) {
-			c.note("OPENAI_API_KEY is set, so clients need a key of this gateway, and %s is sent yours; unset it for a server without keys", u.Host)
+			c.note("OPENAI_API_KEY is set, so clients need a key of this gateway, and %s is sent yours; "+
+				"unset it for a server without keys", u.Host)
 		}
 	case file != "" && !plain(file):
 		failed = append(failed, v.bad("OPENAI_API_KEY_FILE", "a path without braces, quotes and line ends"))
@@ -240,7 +241,8 @@ func (v *Values) network(c *Config) error {
 		c.Idle = time.Duration(idle) * time.Second
 		// A connection that waits for the first byte is idle too.
 		if err == nil && idle > 0 && (first == 0 || idle < first) {
-			err = v.bad("CHAT2RESPONSE_IDLE_TIMEOUT_SECONDS", "0, or not less than CHAT2RESPONSE_HTTP_TIMEOUT_SECONDS, which is %q", v.text("CHAT2RESPONSE_HTTP_TIMEOUT_SECONDS"))
+			err = v.bad("CHAT2RESPONSE_IDLE_TIMEOUT_SECONDS", "0, or not less than CHAT2RESPONSE_HTTP_TIMEOUT_SECONDS, which is %q",
+				Shown(v.text("CHAT2RESPONSE_HTTP_TIMEOUT_SECONDS")))
 		}
 		failed = append(failed, err)
 	}
@@ -283,7 +285,8 @@ func (v *Values) cors(c *Config) error {
 	cors.Credentials, err = v.yes("CORS_ALLOW_CREDENTIALS")
 	failed = append(failed, err)
 	if cors.Credentials && cors.Origins == nil && (!off || unset) {
-		failed = append(failed, errors.New("CORS_ALLOW_CREDENTIALS is 1 and CORS_ALLOWED_ORIGINS is * or not set, and browsers refuse that: list the origins"))
+		failed = append(failed, errors.New("CORS_ALLOW_CREDENTIALS is 1 and CORS_ALLOWED_ORIGINS is * or not set, "+
+			"and browsers refuse that: list the origins"))
 	}
 	cors.MaxAge, err = v.number("CORS_MAX_AGE", 0, 86400)
 	failed = append(failed, err)
@@ -291,12 +294,14 @@ func (v *Values) cors(c *Config) error {
 	case !off:
 		c.CORS = cors
 		if !unset && cors.Origins == nil && c.APIKey == "" {
-			c.note("CORS_ALLOWED_ORIGINS is *, and clients need no keys of the gateway: any web page that someone here visits can ask the upstream")
+			c.note("CORS_ALLOWED_ORIGINS is *, and clients need no keys of the gateway: " +
+				"any web page that someone here visits can ask the upstream")
 		}
 	case unset:
 		for _, name := range []string{"CORS_ALLOWED_METHODS", "CORS_ALLOWED_HEADERS", "CORS_MAX_AGE"} {
 			if v.isSet(name) {
-				c.note("%s has no effect: web pages are allowed nothing, since clients need no keys of the gateway; CORS_ALLOWED_ORIGINS allows them", name)
+				c.note("%s has no effect: web pages are allowed nothing, since clients need no keys of the gateway; "+
+					"CORS_ALLOWED_ORIGINS allows them", name)
 			}
 		}
 	}

@@ -442,6 +442,9 @@ func TestMessagesHidePasswords(t *testing.T) {
 			}
 		}
 	}
+	if _, err := check(t, nil, "", "CHAT2RESPONSE_HTTP_TIMEOUT_SECONDS=https://me:hide-me@x", "CHAT2RESPONSE_IDLE_TIMEOUT_SECONDS=9"); err == nil || strings.Contains(err.Error(), "hide-me") {
+		t.Errorf("two times: %v", err)
+	}
 	for _, url := range urls {
 		if _, err := check(t, nil, url); err != nil && strings.Contains(err.Error(), "hide-me") {
 			t.Errorf("--keys-backend=%s: %v", url, err)
