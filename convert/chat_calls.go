@@ -70,7 +70,11 @@ func (s *chatStream) toolCall(d *chat.CallDelta) error {
 	case d.ID == "":
 		return nil // says nothing
 	}
+	before := len(s.calls.list)
 	c := s.calls.find(&p)
+	if len(s.calls.list) > before && !s.l.keep(callWeight+len(p.id)+len(p.name)) {
+		return nil
+	}
 	if c.id == "" && p.id != "" {
 		c.id = p.id
 		s.calls.byID[p.id] = c
@@ -84,7 +88,7 @@ func (s *chatStream) toolCall(d *chat.CallDelta) error {
 	}
 	c.json.feed(p.args)
 	if c.name == "" {
-		c.args = append(c.args, p.args...)
+		s.keepArgs(c, p.args)
 		return nil
 	}
 	if !c.begun {
@@ -209,7 +213,7 @@ func (s *chatStream) callArgs(c *call, args string) error {
 		return nil
 	}
 	if c.rung == nil {
-		c.args = append(c.args, args...)
+		s.keepArgs(c, args)
 		return nil
 	}
 	if c.ref.kind != kindCustom {
@@ -217,9 +221,16 @@ func (s *chatStream) callArgs(c *call, args string) error {
 	}
 	input, inside := c.unwrap.feed(args)
 	if !inside {
-		c.args = append(c.args, args...)
+		s.keepArgs(c, args)
 	}
 	return s.l.arguments(c.rung, input)
+}
+
+// keepArgs keeps arguments that cannot be passed on yet.
+func (s *chatStream) keepArgs(c *call, args string) {
+	if s.l.keep(len(args)) {
+		c.args = append(c.args, args...)
+	}
 }
 
 // closeCall completes a call at the end of the stream. incomplete tells that the
@@ -234,7 +245,8 @@ func (s *chatStream) closeCall(c *call, incomplete bool) error {
 			return err
 		}
 	}
-	incomplete = incomplete && (!c.json.ended() || c.ref.kind == kindNative)
+	// A call that was cut in its arguments is not to be run, whatever the reason for the end says.
+	incomplete = incomplete && (!c.json.ended() || c.ref.kind == kindNative) || c.cut()
 	var err error
 	switch {
 	case c.ref.kind == kindFunction && c.rung == nil:
@@ -250,6 +262,24 @@ func (s *chatStream) closeCall(c *call, incomplete bool) error {
 	}
 	c.closed = true
 	return err
+}
+
+// cut reports whether the arguments of a call are a piece of what they should be. None at all are those of a function
+// without parameters, the input of a custom tool may be bare text, and what does not begin as JSON was not cut: the client
+// says best what is wrong with it.
+func (c *call) cut() bool {
+	switch {
+	case c.ref.kind == kindNative:
+		return false
+	case c.ref.kind == kindCustom:
+		return c.unwrap.cut()
+	}
+	args := string(c.args)
+	if c.rung != nil {
+		args = c.rung.args.String()
+	}
+	args = strings.TrimSpace(args)
+	return (strings.HasPrefix(args, "{") || strings.HasPrefix(args, "[")) && !jsontext.Value(args).IsValid(lenient)
 }
 
 // plainCall tells of a call as one of a function, when all of it is known.

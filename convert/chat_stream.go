@@ -44,7 +44,10 @@ type chatStream struct {
 	told      int64 // characters of the answer's text before the open part
 	notes     []chat.Annotation
 
+	others map[int]bool // the choices that nobody asked for, and whether they have ended
+
 	finish  string // the first finish_reason
+	torn    bool   // a chunk was, which fails the answer unless it is the end of what came
 	usage   jsontext.Value
 	cause   *Error // why the response failed
 	started bool
@@ -74,10 +77,23 @@ var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.Allo
 
 // Event reads one server-sent event.
 func (s *chatStream) Event(e sse.Event) error {
+	if err := s.event(e); err != nil || s.ended || s.l.cause == nil {
+		return err
+	}
+	return s.fail(s.l.cause)
+}
+
+func (s *chatStream) event(e sse.Event) error {
 	if s.ended {
 		return nil
 	}
-	if string(e.Data) == "[DONE]" {
+	if s.torn {
+		if isTorn(e.Data) {
+			return nil
+		}
+		return s.fail(notJSON)
+	}
+	if isDone(e.Data) {
 		return s.end(true)
 	}
 	if text, ok := s.plain.text(e.Data); ok && len(e.Type) == 0 {
@@ -91,6 +107,8 @@ func (s *chatStream) Event(e sse.Event) error {
 	if err == nil && string(e.Type) != "error" && !truthy(s.chunk.Error) && s.chunk.Object != "error" {
 		if plainText(&s.chunk) {
 			s.plain.learn(e.Data, "content")
+		} else if chunkShape.damaged(e.Data) {
+			return s.fail(unreadableEvent)
 		}
 		return s.take(&s.chunk)
 	}
@@ -100,12 +118,19 @@ func (s *chatStream) Event(e sse.Event) error {
 	if err == nil {
 		return s.take(&s.chunk)
 	}
-	// What is not JSON is a remark; but a chunk must not be lost in silence.
 	var has struct {
 		Choices jsontext.Value `json:"choices"`
 	}
 	if json.Unmarshal(e.Data, &has, lenient) == nil && isSet(has.Choices) {
 		return s.fail(&Error{Status: 502, Type: "server_error", Code: "server_error", Message: "The upstream sent a chunk that could not be read."})
+	}
+	switch {
+	case isTorn(e.Data):
+		s.torn = true
+	case chunkShape.lost(e.Data):
+		return s.fail(unreadableEvent)
+	default:
+		s.o.remark()
 	}
 	return nil
 }
@@ -163,10 +188,13 @@ func (s *chatStream) take(a *chat.Answer) error {
 	for i := range a.Choices {
 		c := &a.Choices[i]
 		if c.Index != 0 && !s.strayCalls(c) {
+			if !s.aside(c) {
+				return s.fail(unreadableEvent)
+			}
 			continue
 		}
 		s.count(c.Usage.Raw)
-		if err := s.choice(c); err != nil {
+		if err := s.choice(c); err != nil || s.ended {
 			return err
 		}
 	}
@@ -185,9 +213,29 @@ func (s *chatStream) strayCalls(c *chat.Choice) bool {
 	return c.Message != nil && len(c.Message.ToolCalls) > 0 && len(s.calls.list) == 0 && c.Message.Content.JSON() == ""
 }
 
+// maxAside is how many choices an answer may have beside the first; OpenAI's servers give as many at most.
+const maxAside = 128
+
+// aside passes over a choice that nobody asked for: there is but one. It has an end of its own, as the first has;
+// else it was a piece of the first, under a damaged index. It reports whether there may be so many.
+func (s *chatStream) aside(c *chat.Choice) bool {
+	if c.Message != nil { // a whole one
+		return true
+	}
+	if s.others == nil {
+		s.others = map[int]bool{}
+	}
+	if c.FinishReason != "" {
+		s.others[c.Index] = true
+	} else if c.Delta != nil && !s.others[c.Index] {
+		s.others[c.Index] = false
+	}
+	return len(s.others) <= maxAside
+}
+
 func (s *chatStream) choice(c *chat.Choice) error {
 	if d := c.Delta; d != nil {
-		if err := s.delta(d, c.Logprobs.Raw); err != nil {
+		if err := s.delta(d, c.Logprobs.Raw); err != nil || s.ended {
 			return err
 		}
 	}
@@ -215,7 +263,10 @@ func (s *chatStream) delta(d *chat.Delta, probs jsontext.Value) error {
 	}
 	text := d.Content.Text
 	if d.Content.Raw != nil {
-		text = messageText(d.Content.Raw)
+		var ok bool
+		if text, ok = messageText(d.Content.Raw); !ok {
+			return s.fail(unreadableEvent)
+		}
 	}
 	if text != "" {
 		if err := s.say(text, s.logprobs(probs)); err != nil {
@@ -264,6 +315,11 @@ func (s *chatStream) end(done bool) error {
 	if s.finish == "" && !(done && produced) {
 		return s.fail(truncated)
 	}
+	for _, ended := range s.others {
+		if !ended {
+			return s.fail(unreadableEvent)
+		}
+	}
 	out := outcomeOf(s.finish)
 	if out.status == responses.Failed {
 		return s.fail(&Error{Status: 502, Type: "server_error", Code: "server_error", Message: "The upstream stopped with finish_reason '" + s.finish + "'."})
@@ -271,6 +327,9 @@ func (s *chatStream) end(done bool) error {
 	incomplete := out.status == responses.Incomplete
 	if err := s.closeAll(incomplete); err != nil {
 		return err
+	}
+	if s.l.cause != nil {
+		return s.fail(s.l.cause)
 	}
 	s.ended = true
 	s.resp.Status, s.resp.Output, s.resp.Usage = out.status, s.l.output, responsesUsage(s.usage)

@@ -48,15 +48,20 @@ func messageParts(raw jsontext.Value) []chat.Part {
 	return parts
 }
 
-// messageText is the text in content that is a list of parts.
-func messageText(raw jsontext.Value) string {
+// messageText is the text in content that is a list of parts: of all that have one, whatever their type, but for
+// reasoning. It reports whether the content is such a list.
+func messageText(raw jsontext.Value) (string, bool) {
+	parts := messageParts(raw)
+	if parts == nil {
+		return "", false
+	}
 	var b strings.Builder
-	for _, p := range messageParts(raw) {
-		if p.Type == "text" {
+	for i := range parts {
+		if p := &parts[i]; p.Type != "thinking" {
 			b.WriteString(p.Text)
 		}
 	}
-	return b.String()
+	return b.String(), true
 }
 
 // reason takes reasoning text.
@@ -73,10 +78,10 @@ func (s *chatStream) reason(text string) error {
 			return err
 		}
 	}
-	if s.seal {
-		s.thought = append(s.thought, text...)
-	}
 	if s.thinkPart == nil {
+		if s.l.keep(len(text)) {
+			s.thought = append(s.thought, text...)
+		}
 		return nil
 	}
 	return s.l.say(s.think, s.thinkPart, text, nil)
@@ -104,7 +109,11 @@ func (s *chatStream) closeReasoning(extra map[string]jsontext.Value) error {
 	}
 	item := r.item
 	if s.seal {
-		item.EncryptedContent = s.o.Sealer.seal(sealed{Text: string(s.thought), Calls: extra})
+		text := string(s.thought)
+		if s.thinkPart != nil {
+			text = s.thinkPart.buf.String()
+		}
+		item.EncryptedContent = s.o.Sealer.seal(sealed{Text: text, Calls: extra})
 	}
 	s.think, s.thinkPart, s.thought = nil, nil, nil
 	return s.l.finish(r, &item, "")
@@ -156,7 +165,9 @@ func tokenBytes(token string) []int {
 func (s *chatStream) say(text string, probs []responses.Logprob) error {
 	if s.text == nil {
 		if strings.TrimSpace(text) == "" {
-			s.hold, s.holdProbs = append(s.hold, text...), append(s.holdProbs, probs...)
+			if s.l.keep(len(text) + weightOf(probs)) {
+				s.hold, s.holdProbs = append(s.hold, text...), append(s.holdProbs, probs...)
+			}
 			return nil
 		}
 		if len(s.hold) > 0 {
@@ -224,7 +235,7 @@ func (s *chatStream) closePart() error {
 		return nil
 	}
 	if p.part.Type == "output_text" {
-		s.told += int64(utf8.RuneCount(p.buf))
+		s.told += int64(utf8.RuneCountInString(p.buf.String()))
 	}
 	s.part = nil
 	return s.l.closePart(s.text, p, nil)
@@ -261,7 +272,9 @@ func (s *chatStream) annotations(raw jsontext.Value) error {
 			continue // Responses has no word for it
 		}
 		if s.part == nil || s.part.part.Type != "output_text" {
-			s.notes = append(s.notes, note) // its text is still to come
+			if s.l.keep(partWeight + len(note.URLCitation.URL) + len(note.URLCitation.Title)) {
+				s.notes = append(s.notes, note) // its text is still to come
+			}
 			continue
 		}
 		if err := s.annotate(&note); err != nil {

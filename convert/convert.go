@@ -54,6 +54,13 @@ type Options struct {
 	// [Request.To] as it is. It is called by the goroutine that translates. Default: what
 	// one request unpacks is at most 32 MiB in all.
 	Unpack func(bytes int64) error
+	// Hold is asked as an answer of the upstream's grows, for each 64 KiB of it that are
+	// kept but the first: how many bytes of memory more it takes, which is a multiple of
+	// that. An error fails the answer: it is the failure's, if it is an *[Error], or its
+	// text is. Nothing is given back: the caller knows when the answer has been sent. It
+	// is called by the goroutine that feeds the reader. Default: none; in any case 64 MiB
+	// is what is kept of one answer.
+	Hold func(bytes int64) error
 	// DropHosted leaves out, and reports, tools that run at OpenAI and that the
 	// request relies on (file_search, code_interpreter, image_generation, computer,
 	// mcp); else they are refused.
@@ -74,6 +81,8 @@ type Options struct {
 	Now func() time.Time
 
 	queued *responses.Response // see [Turn.Queue]
+
+	remarks *int // see [Turn.Remarks]
 
 	unpacked int64 // bytes of opened content, where there is no Unpack
 

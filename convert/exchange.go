@@ -156,6 +156,8 @@ type Turn struct {
 	// Report is what could not be carried over.
 	Report Report
 
+	remarks int // see Remarks
+
 	to    API
 	req   *Request
 	o     Options
@@ -200,6 +202,12 @@ func (r *Request) To(to API, o Options) (*Turn, error) {
 	t.Body, err = body.Append(make([]byte, 0, r.size+r.size/16+1<<10))
 	return t, err
 }
+
+// Remarks is how many events of the upstream's streams were neither JSON nor looked like
+// it, so far: text that some servers and proxies send between the events of the API. They
+// are passed over. It is for the goroutine that feeds the reader, or for when that has
+// ended.
+func (t *Turn) Remarks() int { return t.remarks }
 
 // chatToResponses is a Chat client's request for a Responses upstream.
 func (t *Turn) chatToResponses() (*responses.Request, error) {
@@ -326,6 +334,7 @@ type StreamReader interface {
 // event is emitted, and cancel is called, if it is not nil, as the rest is not
 // wanted.
 func (t *Turn) Reader(emit Emit, cancel func()) StreamReader {
+	t.o.remarks = &t.remarks
 	if t.to == Chat {
 		return newChatStream(t.req.Canonical, &t.o, t.names, emit)
 	}
@@ -424,8 +433,13 @@ func (t *Turn) responsesAnswer(body []byte) (*responses.Response, error) {
 	if resp.Status == responses.Incomplete {
 		typ = responses.EventIncomplete
 	}
-	err := s.terminal(typ, s.resp)
-	return resp, err
+	if err := s.terminal(typ, s.resp); err != nil {
+		return nil, err
+	}
+	if s.l.cause != nil {
+		return nil, s.l.cause
+	}
+	return resp, nil
 }
 
 // Writer returns the writer of the client's stream: it is given the canonical

@@ -23,6 +23,9 @@ type ladder struct {
 
 	stops   []string // stop sequences that the upstream does not have
 	stopped bool     // one has come: the rest of the answer is not wanted
+
+	kept, held int64  // bytes of the answer that are kept, and that are on the account
+	cause      *Error // why the answer must fail: it is too large, or a piece of it was lost
 }
 
 // rung is an item of the response.
@@ -31,8 +34,8 @@ type rung struct {
 	index   int
 	parts   []*rungPart // of a message, or of a reasoning item's content
 	summary []*rungPart
-	args    []byte // of a call: arguments or input
-	argsEnd bool   // their done event has been emitted
+	args    strings.Builder // of a call: arguments or input
+	argsEnd bool            // their done event has been emitted
 	done    bool
 	matched bool // the upstream's terminal event has it
 }
@@ -43,7 +46,7 @@ type rungPart struct {
 	kind  *partKind
 	index int
 	at    int // the upstream's index of it
-	buf   []byte
+	buf   strings.Builder
 	ended bool // its text is
 	done  bool
 
@@ -107,6 +110,7 @@ func (l *ladder) open(item *responses.Item) (*rung, error) {
 	if opening.Status != "" {
 		opening.Status = responses.InProgress
 	}
+	l.keep(itemWeight)
 	r := &rung{item: opening, index: len(l.rungs)}
 	l.rungs = append(l.rungs, r)
 	l.output = append(l.output, opening)
@@ -148,6 +152,7 @@ func (l *ladder) openPart(r *rung, part responses.Part) (*rungPart, error) {
 	} else { // its text, annotations and so on are still to be told
 		p.part = emptyPart(part.Type)
 	}
+	l.keep(partWeight)
 	*list = append(*list, p)
 	announced := p.part
 	return p, l.send(p.event(r, responses.Event{Type: p.kind.added, Part: &announced}))
@@ -183,7 +188,10 @@ func (l *ladder) say(r *rung, p *rungPart, text string, probs []responses.Logpro
 		return nil
 	}
 	text = whole(text)
-	p.buf = append(p.buf, text...)
+	if !l.keep(len(text) + weightOf(probs)) {
+		return nil
+	}
+	p.buf.WriteString(text)
 	l.ev = responses.Event{Type: p.kind.delta, ItemID: r.item.ID, OutputIndex: r.index, Delta: text}
 	if p.part.Type == "summary_text" {
 		l.ev.SummaryIndex = p.index
@@ -211,6 +219,9 @@ func (l *ladder) annotate(r *rung, p *rungPart, note *responses.Annotation) erro
 	if p.done || p.part.Type != "output_text" {
 		return nil
 	}
+	if !l.keep(partWeight) {
+		return nil
+	}
 	p.part.Annotations = append(p.part.Annotations, *note)
 	return l.send(p.event(r, responses.Event{
 		Type: responses.EventAnnotationAdded, AnnotationIndex: len(p.part.Annotations) - 1, Annotation: note,
@@ -233,8 +244,8 @@ func (l *ladder) endText(r *rung, p *rungPart) error {
 		}
 	}
 	p.ended = true
-	text := string(p.buf)
-	p.buf = nil
+	text := p.buf.String()
+	p.buf = strings.Builder{}
 	done := p.event(r, responses.Event{Type: p.kind.done})
 	if p.part.Type == "refusal" {
 		p.part.Refusal, done.Refusal = &text, text
@@ -272,7 +283,18 @@ func (l *ladder) closePart(r *rung, p *rungPart, final *responses.Part) error {
 
 // complete says what the whole part has and the client has not been told.
 func (l *ladder) complete(r *rung, p *rungPart, final *responses.Part) error {
-	if rest, ok := strings.CutPrefix(final.Str(), string(p.buf)+p.held); ok && rest != "" && !p.ended {
+	rest, ok := strings.CutPrefix(final.Str(), p.buf.String())
+	if ok {
+		rest, ok = strings.CutPrefix(rest, p.held)
+	}
+	switch {
+	case p.ended || l.stopped:
+	case !ok && len(final.Str()) > p.buf.Len()+len(p.held):
+		// There is more of it than what was told, and not behind that: a piece was lost on the way.
+		if l.cause == nil {
+			l.cause = lostPiece
+		}
+	case ok && rest != "":
 		var probs []responses.Logprob
 		if len(p.part.Logprobs) == 0 && p.held == "" {
 			probs = final.Logprobs
@@ -305,7 +327,10 @@ func (l *ladder) arguments(r *rung, piece string) error {
 		return nil
 	}
 	piece = whole(piece)
-	r.args = append(r.args, piece...)
+	if !l.keep(len(piece)) {
+		return nil
+	}
+	r.args.WriteString(piece)
 	e := responses.Event{Type: responses.EventArgumentsDelta, ItemID: r.item.ID, OutputIndex: r.index, Delta: piece}
 	if r.item.Type == "custom_tool_call" {
 		e.Type = responses.EventInputDelta
@@ -318,15 +343,15 @@ func (l *ladder) endArguments(r *rung, final string) error {
 	if r.argsEnd {
 		return nil
 	}
-	if rest, ok := strings.CutPrefix(final, string(r.args)); ok {
+	if rest, ok := strings.CutPrefix(final, r.args.String()); ok {
 		if err := l.arguments(r, rest); err != nil {
 			return err
 		}
 	}
 	r.argsEnd = true
-	e := responses.Event{Type: responses.EventArgumentsDone, ItemID: r.item.ID, OutputIndex: r.index, Arguments: string(r.args)}
+	e := responses.Event{Type: responses.EventArgumentsDone, ItemID: r.item.ID, OutputIndex: r.index, Arguments: r.args.String()}
 	if r.item.Type == "custom_tool_call" {
-		e.Type, e.Arguments, e.Input = responses.EventInputDone, "", string(r.args)
+		e.Type, e.Arguments, e.Input = responses.EventInputDone, "", r.args.String()
 	}
 	return l.send(e)
 }
@@ -360,14 +385,14 @@ func (l *ladder) finish(r *rung, final *responses.Item, status string) error {
 		}
 	case "function_call":
 		args := final.Arguments.JSON()
-		if status == responses.Completed && isBlank(args) && isBlank(string(r.args)) {
-			args = string(r.args) + "{}" // of a function without parameters
+		if status == responses.Completed && isBlank(args) && isBlank(r.args.String()) {
+			args = r.args.String() + "{}" // of a function without parameters
 		}
 		err = l.endArguments(r, args)
-		item.Arguments = responses.String(string(r.args))
+		item.Arguments = responses.String(r.args.String())
 	case "custom_tool_call":
 		err = l.endArguments(r, or(final.Input, ""))
-		input := string(r.args)
+		input := r.args.String()
 		item.Input = &input
 	}
 	if err != nil {
@@ -379,7 +404,7 @@ func (l *ladder) finish(r *rung, final *responses.Item, status string) error {
 			item.Status = responses.Incomplete
 		}
 	}
-	r.done, r.args = true, nil
+	r.done, r.args = true, strings.Builder{}
 	l.output[r.index] = item
 	return l.send(responses.Event{Type: responses.EventItemDone, OutputIndex: r.index, Item: &item})
 }
@@ -477,7 +502,7 @@ func (l *ladder) broken() []responses.Item {
 			if p.ended || p.kind == otherPart {
 				continue
 			}
-			text := string(p.buf)
+			text := p.buf.String()
 			if p.part.Type == "refusal" {
 				p.part.Refusal = &text
 			} else {
@@ -493,9 +518,9 @@ func (l *ladder) broken() []responses.Item {
 				item.Content = doneParts(r.parts)
 			}
 		case "function_call":
-			item.Arguments = responses.String(string(r.args))
+			item.Arguments = responses.String(r.args.String())
 		case "custom_tool_call":
-			input := string(r.args)
+			input := r.args.String()
 			item.Input = &input
 		}
 	}

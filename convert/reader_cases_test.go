@@ -128,7 +128,7 @@ func TestResponsesReaderErrors(t *testing.T) {
 	runCases(t, Responses, []streamCase{
 		{name: "an error that the server got over", in: append(slices.Clone(begin), `{"type":"error","code":"a","message":"b"}`, ended("completed")), want: []string{text, `0 = message "a"`, "completed"}},
 		{name: "a terminal event of other types", in: append(slices.Clone(begin), `{"type":"response.completed","response":{"id":"x","created_at":"now","usage":{"input_tokens":"3"},"output":[`+messageItem("m", "ab")+`]}}`), want: []string{text, `0 text "b"`, `0 = message "ab"`, "completed"}},
-		{name: "remarks", in: append(slices.Clone(begin), `{"type":"keepalive","sequence_number":3}`, `{"type":"ping"}`, "{broken", `7`, `{}`, ": comment", ended("completed")), want: []string{text, `0 = message "a"`, "completed"}},
+		{name: "remarks", in: append(slices.Clone(begin), `{"type":"keepalive","sequence_number":3}`, `{"type":"ping"}`, `7`, `{}`, ": comment", ended("completed")), want: []string{text, `0 = message "a"`, "completed"}},
 	})
 }
 

@@ -33,6 +33,7 @@ type responsesStream struct {
 	failure *Error // an error event: response.failed may follow, or not
 	started bool
 	told    bool // response.in_progress has been emitted
+	torn    bool // an event was, which fails the answer
 	ended   bool
 }
 
@@ -53,10 +54,23 @@ func (s *responsesStream) Finishing() bool { return s.failure != nil && !s.ended
 
 // Event reads one server-sent event.
 func (s *responsesStream) Event(e sse.Event) error {
+	if err := s.event(e); err != nil || s.ended || s.l.cause == nil {
+		return err
+	}
+	return s.Close(s.l.cause)
+}
+
+func (s *responsesStream) event(e sse.Event) error {
 	if s.ended {
 		return nil
 	}
-	if string(e.Data) == "[DONE]" {
+	if s.torn {
+		if isTorn(e.Data) {
+			return nil
+		}
+		return s.Close(notJSON)
+	}
+	if isDone(e.Data) {
 		return s.Close(nil)
 	}
 	if text, ok := s.plain.text(e.Data); ok {
@@ -87,6 +101,9 @@ func (s *responsesStream) Event(e sse.Event) error {
 	if err != nil {
 		return s.unreadable(e)
 	}
+	if eventShape.damaged(e.Data) || damagedType(s.ev.Type) || s.ev.Item != nil && damagedItem(s.ev.Item.Type) {
+		return s.Close(unreadableEvent)
+	}
 	return s.take(e.Data)
 }
 
@@ -104,13 +121,22 @@ func (s *responsesStream) learn(data []byte) {
 
 // unreadable takes an event of which a member has another type than it should
 // have. A terminal event counts nevertheless; an event that says something must
-// not be lost in silence; and what is not JSON at all is a remark.
+// not be lost in silence, nor what may have been one; and what does not look like
+// JSON is a remark.
 func (s *responsesStream) unreadable(e sse.Event) error {
 	var bare struct {
 		Type     string         `json:"type"`
 		Response jsontext.Value `json:"response"`
 	}
 	if json.Unmarshal(e.Data, &bare, lenient) != nil {
+		switch {
+		case isTorn(e.Data):
+			s.torn = true
+		case eventShape.lost(e.Data):
+			return s.Close(unreadableEvent)
+		default:
+			s.o.remark()
+		}
 		return nil
 	}
 	if bare.Type == "" {
@@ -298,6 +324,9 @@ func (s *responsesStream) terminal(typ string, resp *responses.Response) error {
 	if err := s.outputs(r.Output, status); err != nil {
 		return err
 	}
+	if s.l.cause != nil {
+		return s.fail(r, s.l.cause)
+	}
 	if s.l.stopped {
 		return s.stop()
 	}
@@ -351,7 +380,7 @@ func (s *responsesStream) outputs(output []responses.Item, status string) error 
 		if i == len(s.l.rungs)-1 {
 			end = status
 		}
-		if r.item.Type == "function_call" && !jsontext.Value(r.args).IsValid() {
+		if r.item.Type == "function_call" && !jsontext.Value(r.args.String()).IsValid() {
 			end = responses.Incomplete
 		}
 		if err := s.l.finish(r, nil, end); err != nil {

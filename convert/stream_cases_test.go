@@ -320,7 +320,7 @@ func TestChatStreamRules(t *testing.T) {
 		{name: "12: unknown words for it", in: []string{content("a"), finish("bored")}, want: []string{`0 text "a"`, `0 = message "a"`, "completed"}},
 		{name: "12: it gave up", in: []string{content("a"), finish("insufficient_system_resource"), "[DONE]"},
 			want: []string{`0 text "a"`, `failed server_error: The upstream stopped with finish_reason 'insufficient_system_resource'. | message incomplete "a"`}},
-		{name: "14: remarks", in: []string{": OPENROUTER PROCESSING", "ping", `{"type":"ping"}`, `"ok"`, `[]`, ``, content("a"), "event: ping\ndata: {}", "{broken", finish("stop"), "[DONE]"},
+		{name: "14: remarks", in: []string{": OPENROUTER PROCESSING", "ping", `{"type":"ping"}`, `"ok"`, `[]`, ``, content("a"), "event: ping\ndata: {}", finish("stop"), "[DONE]"},
 			want: []string{`0 text "a"`, `0 = message "a"`, "completed"}},
 		{name: "a chunk of other types is not lost in silence", in: []string{content("a"), `{"choices":[{"index":0,"delta":{"content":"b","tool_calls":"none"}}]}`, finish("stop")},
 			want: []string{`0 text "a"`, `failed server_error: The upstream sent a chunk that could not be read. | message incomplete "a"`}},

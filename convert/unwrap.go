@@ -169,6 +169,11 @@ func hex4(b []byte) (rune, bool) {
 	return r, true
 }
 
+// cut reports whether what has come is the beginning of the form, and not all of it.
+func (u *unwrapper) cut() bool {
+	return u.state == unwrapString || u.state == unwrapPrefix && !isBlank(string(u.raw))
+}
+
 // rest is what of the input feed has not given out, at the end: all of it where
 // the arguments were not of the form.
 func (u *unwrapper) rest(arguments string) string {
