@@ -111,8 +111,8 @@ func (c keysCall) do(reply any) (printed bool, err error) {
 	return false, json.Unmarshal(answer, reply)
 }
 
-// refusal is what the server said when it answered and refused; false: it did not answer, or nothing of ours did. Caddy's
-// client has only text for it, which ends with the body.
+// refusal is what the server said when it answered and refused; false: it did not answer, or nothing of ours did.
+// Caddy's client has only text for it, which ends with the body.
 func refusal(err error) (message string, ok bool) {
 	if err == nil {
 		return "", false
@@ -142,7 +142,7 @@ func createCommand() *cobra.Command {
 	f.String("label", "", "What the key is for")
 	f.String("ttl", "", "How long it is good, such as 24h or 90d")
 	f.String("expires", "", "When it expires: RFC 3339, or seconds since 1970")
-	f.StringSlice("scope", nil, "A scope, see above; may be repeated (default: the endpoints that are marked so, all tools)")
+	f.StringSlice("scope", nil, "A scope, see above; may be repeated (default: endpoints marked *, all tools)")
 	f.StringSlice("model", nil, "A model that it may use, * for any characters; may be repeated (default: all)")
 	f.StringSlice("tool", nil, "A tool of the gateway that it may use; may be repeated")
 	f.Uint64("rpm", 0, "Requests a minute (default: no limit)")
@@ -192,14 +192,15 @@ A key without an endpoint scope may use the endpoints that are marked *. A key w
 	}
 	w.Flush()
 	b.WriteString(`
-A key without any scope may use all tools of the gateway. A key with scopes, whichever they are, needs one of these for them:
+A key without any scope may use all tools of the gateway. One with scopes, whichever they are, needs one of these:
 
 `)
 	fmt.Fprintf(w, "  mcp\tall tools\n  mcp:read\tthose that claim to change nothing\n"+
 		"  mcp:<server>\tthose of one server\n  mcp:<server>/<tool>\tone tool, * for any characters\n")
 	w.Flush()
 	fmt.Fprintf(&b, `
-%s lets the key manage keys. Any other word is a label; an unknown one under endpoint:, admin: or mcp: is refused.`, keystore.ScopeAdmin)
+%s lets the key manage keys. Any other word is a label; an unknown one under endpoint:, admin: or mcp: is
+refused.`, keystore.ScopeAdmin)
 	return b.String()
 }
 

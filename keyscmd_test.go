@@ -92,7 +92,8 @@ func TestA7A5KeysCommandShowsWhatTheServerSays(t *testing.T) {
 	says(keysCommandOn(t, keys, "create", "--scope", "endpoint:response"), "did you mean endpoint:responses?")
 	s.full.Store(true)
 	says(keysCommandOn(t, keys, "create"), "no space left on device")
-	says(keysCommandOn(t, keys, "revoke", created.ID), "revoked in this gateway until it restarts", "NOT written", "no space left on device")
+	says(keysCommandOn(t, keys, "revoke", created.ID),
+		"revoked in this gateway until it restarts", "NOT written", "no space left on device")
 	if _, err := keys.Verify(t.Context(), *created.Token); !errors.Is(err, keystore.ErrRevoked) {
 		t.Errorf("the key: %v", err)
 	}

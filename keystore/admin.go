@@ -134,8 +134,8 @@ type Revoked struct {
 // on another. Revoked is false, without an error, for a key that is revoked already or does not exist.
 //
 // A store that fails does not keep a key alive here: then the error is ErrRevocationNotDurable, the key is refused by
-// this process, and Maintain tries to write it. If 4096 wait so already it is ErrStoreUnavailable, and says that the key
-// goes on. ErrContended: nothing was done, others change the key; try again.
+// this process, and Maintain tries to write it. If 4096 wait so already it is ErrStoreUnavailable, and says that the
+// key goes on. ErrContended: nothing was done, others change the key; try again.
 func (k *Keys) Revoke(ctx context.Context, id string, by Actor) (Revoked, error) {
 	_, changed, durable, err := k.change(ctx, id, func(r *Record) (bool, error) {
 		if r.RevokedAt != nil {

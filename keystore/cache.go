@@ -243,6 +243,7 @@ func (k *Keys) CacheCounts() CacheCounts {
 	}
 	c := k.cache
 	return CacheCounts{
-		Hits: c.hits.Load(), Negatives: c.negatives.Load(), Misses: c.misses.Load(), Ahead: c.ahead.Load(), Shed: c.shed.Load(),
+		Hits: c.hits.Load(), Negatives: c.negatives.Load(), Misses: c.misses.Load(),
+		Ahead: c.ahead.Load(), Shed: c.shed.Load(),
 	}
 }

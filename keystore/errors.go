@@ -43,9 +43,17 @@ var (
 	ErrRotated      = &Error{Status: http.StatusConflict, Type: invalidRequest, Code: "key_already_rotated", Message: "API key was rotated before", Param: "id"}
 	// ErrRevocationNotDurable and ErrExpirationNotDurable: the act holds in this process, at once and over reloads, and
 	// the store did not take it; Maintain tries to write it until the process ends. The cause says why it did not.
-	ErrRevocationNotDurable = &Error{Status: http.StatusServiceUnavailable, Type: serverError, Code: "revocation_not_durable", Message: "The API key is revoked in this gateway until it restarts; this is NOT written to the key store, and is tried again every minute", RetryAfter: 2 * time.Second}
-	ErrExpirationNotDurable = &Error{Status: http.StatusServiceUnavailable, Type: serverError, Code: "expiration_not_durable", Message: "The API key's nearer end holds in this gateway until it restarts; it is NOT written to the key store, and is tried again every minute", RetryAfter: 2 * time.Second}
-	ErrContended            = &Error{Status: http.StatusConflict, Type: serverError, Code: "key_contended", Message: "API key is being changed by others; try again", RetryAfter: time.Second}
+	ErrRevocationNotDurable = &Error{
+		Status: http.StatusServiceUnavailable, Type: serverError, Code: "revocation_not_durable", RetryAfter: 2 * time.Second,
+		Message: "The API key is revoked in this gateway until it restarts; " +
+			"this is NOT written to the key store, and is tried again every minute",
+	}
+	ErrExpirationNotDurable = &Error{
+		Status: http.StatusServiceUnavailable, Type: serverError, Code: "expiration_not_durable", RetryAfter: 2 * time.Second,
+		Message: "The API key's nearer end holds in this gateway until it restarts; " +
+			"it is NOT written to the key store, and is tried again every minute",
+	}
+	ErrContended = &Error{Status: http.StatusConflict, Type: serverError, Code: "key_contended", Message: "API key is being changed by others; try again", RetryAfter: time.Second}
 )
 
 func (e *Error) Error() string {

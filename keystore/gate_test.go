@@ -14,7 +14,7 @@ import (
 	"github.com/labiium/chat2response/keystore"
 )
 
-// strangers are connections that try invented ids until stop, each after the other with a pause of 10 ms.
+// strangers are connections that try invented ids until stop, each after the other with a pause of 25 ms.
 func strangers(t *testing.T, k *keystore.Keys, n int) (stop func(), asked *atomic.Int64) {
 	done, cancel := context.WithCancel(ctx)
 	asked = new(atomic.Int64)
@@ -27,7 +27,7 @@ func strangers(t *testing.T, k *keystore.Keys, n int) (stop func(), asked *atomi
 					t.Errorf("an invented key: %v", err)
 				}
 				asked.Add(1)
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(25 * time.Millisecond)
 			}
 		})
 	}

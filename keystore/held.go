@@ -135,8 +135,8 @@ func (k *Keys) status(r *Record, now uint64) string {
 func (k *Keys) holdRevocation(id string, cause error) error {
 	cause = root(cause)
 	if !k.Limits.held.hold(id, heldEnd{home: k, revokedAt: new(k.seconds())}) {
-		return ErrStoreUnavailable.about("The revocation could not be written, and %d others wait for it already: the key goes on working",
-			maxHeld).because(cause)
+		const message = "The revocation could not be written, and %d others wait for it already: the key goes on working"
+		return ErrStoreUnavailable.about(message, maxHeld).because(cause)
 	}
 	k.Log.Error("a revocation could not be written: the key is refused by this process only, until it is written",
 		zap.String("key_id", id), zap.Error(cause))
@@ -189,7 +189,7 @@ func (k *Keys) writeHeld(ctx context.Context) error {
 		}
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d revocations or nearer ends are still not written: %w", failed, first)
+		return fmt.Errorf("%d revocations or nearer ends are still not written: %w", failed, root(first))
 	}
 	return nil
 }
@@ -212,9 +212,9 @@ func (e heldEnd) apply(r *Record) (bool, error) {
 
 // event is the act that the timer has finished for an administrator.
 func (e heldEnd) event(id string, at time.Time) Event {
-	event := Event{At: at, Action: "revoke", KeyID: id, Actor: Actor{ID: "timer"}, OK: true, Changed: []string{"revoked_at"}}
+	action, member := "revoke", "revoked_at"
 	if e.revokedAt == nil {
-		event.Action, event.Changed = "set_expiration", []string{"expires_at"}
+		action, member = "set_expiration", "expires_at"
 	}
-	return event
+	return Event{At: at, Action: action, KeyID: id, Actor: Actor{ID: "timer"}, OK: true, Changed: []string{member}}
 }

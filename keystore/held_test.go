@@ -51,7 +51,10 @@ func TestA7M11RevocationOnAFullDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			core, logs := observer.New(zapcore.DebugLevel)
 			s := &brimful{Store: open(t)}
-			config := keystore.Config{Policy: keystore.DefaultPolicy(), Limits: keystore.NewLimits(), Log: zap.New(core), Audit: keystore.AuditLog(zap.New(core))}
+			config := keystore.Config{
+				Policy: keystore.DefaultPolicy(), Limits: keystore.NewLimits(),
+				Log: zap.New(core), Audit: keystore.AuditLog(zap.New(core)),
+			}
 			k := newKeys(t, s, config)
 			created, other := mint(t, k, keystore.GenerateRequest{}), mint(t, k, keystore.GenerateRequest{})
 			refused := func(k *keystore.Keys) {
@@ -174,7 +177,8 @@ func TestM11NearerEndOnAFullDisk(t *testing.T) {
 		want(t, err, sentinel)
 		want(t, k.Recheck(ctx, created.ID), sentinel)
 	}
-	one, two, three := mint(t, k, keystore.GenerateRequest{}), mint(t, k, keystore.GenerateRequest{}), mint(t, k, keystore.GenerateRequest{})
+	one, two := mint(t, k, keystore.GenerateRequest{}), mint(t, k, keystore.GenerateRequest{})
+	three := mint(t, k, keystore.GenerateRequest{})
 	s.full.Store(true)
 	want(t, set(one.ID, 9999), keystore.ErrStoreUnavailable) // later than its own
 	if k.Holds(one.ID) {

@@ -108,12 +108,15 @@ func (r *Record) CheckEndpoint(scope string) error {
 		return nil
 	case bound == nil && e != nil && e.ByDefault:
 		return nil
-	case scope == ScopeEveryEndpoint:
-		return ErrScopeMissing.about("This API key lacks the scope %q, which this path needs: the gateway does not know it", scope)
-	case bound == nil:
-		return ErrScopeMissing.about("This API key lacks the scope %q: only keys that were made with it reach this path", scope)
 	}
-	return ErrScopeMissing.about("This API key lacks the scope %q: it was made for %s only", scope, listed(bound, 8))
+	why := "only keys that were made with it reach this path"
+	switch {
+	case scope == ScopeEveryEndpoint:
+		why = "this path is not one that the gateway knows"
+	case bound != nil:
+		why = "it was made for " + listed(bound, 8) + " only"
+	}
+	return ErrScopeMissing.about("This API key lacks the scope %q: %s", scope, why)
 }
 
 // endpointsOf are the scopes that bind a key to endpoints.

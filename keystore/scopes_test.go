@@ -39,11 +39,14 @@ func TestA5UnknownScopesAreRefused(t *testing.T) {
 			t.Errorf("%q: %v", scope, err)
 			continue
 		}
-		if e := err.(*keystore.Error); e.Param != "scopes" || !strings.Contains(e.Message, says) || !strings.Contains(e.Message, `"`+scope+`"`) {
+		e := err.(*keystore.Error)
+		if e.Param != "scopes" || !strings.Contains(e.Message, says) || !strings.Contains(e.Message, `"`+scope+`"`) {
 			t.Errorf("%q: param %q, %s", scope, e.Param, e.Message)
 		}
 	}
-	good := []string{"team-a", "a:b", "midpoint:x", "admin", "administrators", "mcp", "mcp:read", "mcp:kit", "mcp:kit/w*", keystore.ScopeAdmin}
+	good := []string{
+		"team-a", "a:b", "midpoint:x", "admin", "administrators", "mcp", "mcp:read", "mcp:kit", "mcp:kit/w*", keystore.ScopeAdmin,
+	}
 	for _, e := range keystore.Endpoints() {
 		good = append(good, e.Scope)
 	}
@@ -105,10 +108,12 @@ func TestA5H11Endpoints(t *testing.T) {
 
 func TestH11EndpointScope(t *testing.T) {
 	for first, scope := range map[string]string{
-		"chat": keystore.ScopeChat, "responses": keystore.ScopeResponses, "conversations": keystore.ScopeResponses, "proxy": keystore.ScopeResponses,
-		"convert": keystore.ScopeConvert, "files": "endpoint:files", "fine_tuning": "endpoint:fine_tuning", "detokenize": "endpoint:tokenize",
+		"chat": keystore.ScopeChat, "responses": keystore.ScopeResponses, "convert": keystore.ScopeConvert,
+		"conversations": keystore.ScopeResponses, "proxy": keystore.ScopeResponses,
+		"files": "endpoint:files", "fine_tuning": "endpoint:fine_tuning", "detokenize": "endpoint:tokenize",
 		"models": "endpoint:models", "organization": "endpoint:organization",
-		"": "endpoint:*", "*": "endpoint:*", "Files": "endpoint:*", "Chat": "endpoint:*", "chatkit": "endpoint:*", "files ": "endpoint:*", "chat/completions": "endpoint:*",
+		"": "endpoint:*", "*": "endpoint:*", "Files": "endpoint:*", "Chat": "endpoint:*", "chatkit": "endpoint:*",
+		"files ": "endpoint:*", "chat/completions": "endpoint:*",
 	} {
 		if got := keystore.EndpointScope(first); got != scope {
 			t.Errorf("%q: %s; want %s", first, got, scope)

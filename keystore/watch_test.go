@@ -57,8 +57,9 @@ func TestWatch(t *testing.T) {
 		k, next := newKeys(t, s, config), newKeys(t, s, config)                 // before and after a reload
 		elsewhere := newKeys(t, openStore(t, &store.Memory{Name: "b"}), config) // of the same process
 
-		one, two, three := mint(t, k, keystore.GenerateRequest{}), mint(t, k, keystore.GenerateRequest{}), mint(t, elsewhere, keystore.GenerateRequest{})
-		a, b, gone, c, d := listen(t, k, one), listen(t, k, one), listen(t, k, one), listen(t, k, two), listen(t, elsewhere, three)
+		one, two := mint(t, k, keystore.GenerateRequest{}), mint(t, k, keystore.GenerateRequest{})
+		a, b, gone, c := listen(t, k, one), listen(t, k, one), listen(t, k, one), listen(t, k, two)
+		d := listen(t, elsewhere, mint(t, elsewhere, keystore.GenerateRequest{}))
 		gone.stop()
 		time.Sleep(time.Minute)
 		for _, l := range []*listener{a, b, c, d, gone} {
@@ -113,8 +114,15 @@ func TestWatchExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, _ := inMemory(t, keystore.Config{Policy: keystore.DefaultPolicy()})
 		minute := keystore.GenerateRequest{TTLSeconds: new(uint64(60))}
-		natural, nearer, rotated, overlapping, longer := mint(t, k, minute), mint(t, k, minute), mint(t, k, minute), mint(t, k, minute), mint(t, k, minute)
-		n, e, r, o, l := listen(t, k, natural), listen(t, k, nearer), listen(t, k, rotated), listen(t, k, overlapping), listen(t, k, longer)
+		under := func() (keystore.Created, *listener) {
+			created := mint(t, k, minute)
+			return created, listen(t, k, created)
+		}
+		natural, n := under()
+		nearer, e := under()
+		rotated, r := under()
+		overlapping, o := under()
+		longer, l := under()
 		_, err := k.SetExpiration(ctx, keystore.SetExpirationRequest{ID: nearer.ID, TTLSeconds: new(uint64(10))}, me)
 		want(t, err, nil)
 		_, err = k.SetExpiration(ctx, keystore.SetExpirationRequest{ID: longer.ID, TTLSeconds: new(uint64(90))}, me)
@@ -154,9 +162,15 @@ func TestWatchRemote(t *testing.T) {
 					_, err := there.Revoke(ctx, created.ID, me)
 					want(t, err, nil)
 				}
-				one, two, three, four, five := mint(t, there, keystore.GenerateRequest{}), mint(t, there, keystore.GenerateRequest{}),
-					mint(t, there, keystore.GenerateRequest{}), mint(t, there, keystore.GenerateRequest{}), mint(t, there, keystore.GenerateRequest{})
-				heard, missed, silent, down, fine := listen(t, here, one), listen(t, here, two), listen(t, here, three), listen(t, here, four), listen(t, here, five)
+				under := func() (keystore.Created, *listener) {
+					created := mint(t, there, keystore.GenerateRequest{})
+					return created, listen(t, here, created)
+				}
+				one, heard := under()
+				two, missed := under()
+				three, silent := under()
+				four, down := under()
+				five, fine := under()
 				time.Sleep(500 * time.Millisecond) // not at the moment of a tick
 				revoke(one)
 				heard.heard(t, nil)
