@@ -126,8 +126,8 @@ func (p *process) lookAround() {
 func (p *process) kill() { p.signal(syscall.SIGKILL) }
 
 // close ends the child as MCP 2025-11-25, basic/lifecycle, "Shutdown" says: its stdin first, then SIGTERM, then
-// SIGKILL. What has left its group is killed when it has ended. It returns when the child is reaped and everything that read from it has ended, after little more than four
-// seconds at most.
+// SIGKILL. What has left its group is killed when it has ended. It returns when the child is reaped and everything that
+// read from it has ended, after little more than four seconds at most.
 func (p *process) close() {
 	p.lookAround()
 	p.stdin.Close()

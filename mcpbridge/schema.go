@@ -53,12 +53,12 @@ func render(members []member) jsontext.Value {
 	return append(b, '}')
 }
 
-// maxSchema is the most bytes of one tool's input schema, before and after [parameters]: what is larger no model has the
-// room for. Tools above it are left out before any work is done on them.
+// maxSchema is the most bytes of one tool's input schema, before and after [parameters]: what is larger no model has
+// the room for. Tools above it are left out before any work is done on them.
 const maxSchema = 256 << 10
 
-// maxRefSteps is the most names in a $ref. Generators write two, "#/$defs/Name". Each step may read all that lies below,
-// so without a bound one long $ref into a deep schema costs the product of both.
+// maxRefSteps is the most names in a $ref. Generators write two, "#/$defs/Name". Each step may read all that lies
+// below, so without a bound one long $ref into a deep schema costs the product of both.
 const maxRefSteps = 16
 
 // parameters makes of a tool's input schema one that models' APIs take for a function: an object whose root combines

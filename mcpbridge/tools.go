@@ -155,7 +155,8 @@ func (s *Server) pin(list []definition) []definition {
 		s.logger().Warn("MCP tool is not what it was", fields...)
 	}
 	if unpinned > 0 {
-		s.logger().Warn("MCP server has had too many different tools; the new ones are not offered", zap.Int("tools", unpinned), zap.Int("max", maxPins))
+		s.logger().Warn("MCP server has had too many different tools; the new ones are not offered",
+			zap.Int("tools", unpinned), zap.Int("max", maxPins))
 	}
 	return kept
 }

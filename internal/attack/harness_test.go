@@ -430,12 +430,19 @@ func (g *gateway) dial() (net.Conn, error) {
 // raw sends bytes on a connection of its own and reads one HTTP answer. Status 0 means that there was none.
 func (g *gateway) raw(message string) reply {
 	g.t.Helper()
+	return g.rawWithin(2*waiting, message)
+}
+
+// rawWithin is raw where the gateway may rightly wait for more: what does not come in time is no answer.
+func (g *gateway) rawWithin(d time.Duration, message string) reply {
+	g.t.Helper()
 	c, err := g.dial()
 	if err != nil {
 		g.alive()
 		g.t.Fatal(err)
 	}
 	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(d))
 	if _, err := io.WriteString(c, message); err != nil {
 		return reply{}
 	}
@@ -474,5 +481,3 @@ func text(v any) string {
 	b, _ := json.Marshal(v)
 	return string(b)
 }
-
-func valid(b []byte) bool { return json.Valid(b) }

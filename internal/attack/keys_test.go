@@ -161,7 +161,14 @@ func TestAccount(t *testing.T) {
 // M1: a key with a list of models reaches nothing of which the model was not read.
 func TestModelList(t *testing.T) {
 	g := begin(t, managed)
-	key := g.mint(`{"models":["allowed"],"scopes":["endpoint:chat","endpoint:responses","endpoint:embeddings","endpoint:realtime","endpoint:batches","endpoint:threads","endpoint:evals","endpoint:audio","endpoint:images","endpoint:completions"]}`)
+	for _, key := range []string{g.mint(`{"models":["allowed"]}`), g.mint(`{"models":["allowed"],"scopes":["endpoint:*"]}`),
+		g.mint(`{"models":["allowed"],"scopes":["endpoint:chat","endpoint:embeddings","endpoint:realtime","endpoint:batches","endpoint:threads","endpoint:evals","endpoint:audio"]}`)} {
+		modelList(t, g, key)
+	}
+}
+
+func modelList(t *testing.T, g *gateway, key string) {
+	t.Helper()
 	if a := g.must("POST", "/v1/chat/completions", strings.Replace(hello, `"m"`, `"allowed"`, 1), bearer(key)...); a.status != 200 {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
