@@ -473,6 +473,37 @@ func TestServeCORS(t *testing.T) {
 	check(p, "https://c.example", map[string]string{"Access-Control-Allow-Origin": "", "Access-Control-Allow-Methods": "", "Vary": "Origin"})
 }
 
+// H7: many model servers allow every page (vLLM: *), and what they say of it is not passed on: off is off, and a list
+// is the list.
+func TestServeCORSOfTheUpstream(t *testing.T) {
+	model := fakeopenai.New(fakeopenai.Options{Dialect: "generic", APIs: []fakeopenai.API{fakeopenai.Chat}})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("Access-Control-Allow-Credentials", "true")
+		w.Header().Set("X-Of-The-Upstream", "yes")
+		model.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	env := []string{"OPENAI_BASE_URL=" + s.URL + "/v1", "UPSTREAM_MODE=chat"}
+	for _, row := range []struct{ origins, want string }{{"", ""}, {"off", ""}, {"https://b.example", ""}, {"https://a.example", "https://a.example"}, {"*", "*"}} {
+		p := serving(t, append(env, "CORS_ALLOWED_ORIGINS="+row.origins), "--keys-backend=memory")
+		for _, stream := range []string{"", `,"stream":true`} {
+			for path, body := range map[string]string{
+				"/v1/chat/completions": `{"model":"fake-text","messages":[{"role":"user","content":"x"}]` + stream + `}`,
+				"/v1/responses":        `{"model":"fake-text","input":"x"` + stream + `}`,
+			} {
+				r := p.do("POST", path, body, "Origin", "https://a.example")
+				if got := r.Header.Get("Access-Control-Allow-Origin"); r.StatusCode != 200 || got != row.want || r.Header.Get("Access-Control-Allow-Credentials") != "" {
+					t.Errorf("%q: %s is answered %d with %v", row.origins, path, r.StatusCode, r.Header)
+				}
+				if path == "/v1/chat/completions" && r.Header.Get("X-Of-The-Upstream") != "yes" {
+					t.Errorf("%q: %s has no header of the upstream: the test would prove nothing: %v", row.origins, path, r.Header)
+				}
+			}
+		}
+	}
+}
+
 // Redis is asked before the start, and its reason given; nothing else is used in its
 // place.
 func TestServeRedis(t *testing.T) {

@@ -42,6 +42,8 @@ func (c *Config) Caddyfile() string {
 		c.writeCORS(w)
 		w.line("")
 		w.block("route", func() {
+			// Which pages may read an answer is said here, and not by an upstream that allows all of them (vLLM does).
+			w.line("header", "-Access-Control-*")
 			w.block("chat2response "+quote(c.BaseURL), func() {
 				c.writeUpstream(w)
 				c.writeKeys(w)
