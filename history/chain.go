@@ -166,11 +166,7 @@ func (t Tenant) prolong(ctx context.Context, c *Chain, head *record, all []link)
 	var ids, keys []string
 	for _, l := range all {
 		ids = append(ids, l.id)
-		for i := range l.items {
-			if pointable(&l.items[i]) {
-				keys = append(keys, itemKey(l.items[i].ID))
-			}
-		}
+		keys = append(keys, pointerKeys(l.items, l.Tag)...)
 	}
 	spaces := []struct {
 		kind string

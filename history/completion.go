@@ -79,13 +79,18 @@ func (t Tenant) SaveCompletion(ctx context.Context, c Completion) error {
 		return err
 	}
 	defer room.free()
-	if err := t.enter(ctx, room, isChat, c.ID, head.Created, head.Until); err != nil {
+	plain, err := encode(&head)
+	if err != nil {
 		return err
 	}
-	if _, err := t.put(ctx, chatBodySpace, c.ID, nil, body, head.Created, head.Until); err != nil {
-		return err
+	b := t.batch()
+	inUse := func(context.Context, *store.Change) error {
+		return fmt.Errorf("%w: the id %s is in use", ErrConflict, c.ID)
 	}
-	if err := t.putHead(ctx, &head); err != nil {
+	b.swap(ledgerSpace, ledgerID(isChat, c.ID), nil, ledgerValue(head.Size, 0, ""), head.Created, head.Until, inUse)
+	b.put(chatBodySpace, c.ID, nil, body, head.Created, head.Until, inUse)
+	b.put(chatSpace, c.ID, nil, plain, head.Created, head.Until, inUse)
+	if err := b.commit(ctx, room); err != nil {
 		return err
 	}
 	t.h.count.wrote(head.Size)
@@ -182,17 +187,25 @@ func (t Tenant) DeleteCompletion(ctx context.Context, id string) error {
 	if t.h == nil || !storable(id) {
 		return missing("Chat completion", id)
 	}
-	if err := t.removeChat(ctx, id); err != nil {
-		return orMissing(err, "Chat completion", id)
-	}
-	return t.strikeOff(ctx, isChat, id)
+	return orMissing(t.removeChat(ctx, id), "Chat completion", id)
 }
 
 func (t Tenant) removeChat(ctx context.Context, id string) error {
-	if err := t.delete(ctx, chatSpace, id); err != nil {
-		return err
+	for {
+		raw, err := t.raw(ctx, chatSpace, id)
+		if err != nil {
+			return err
+		}
+		b := t.batch()
+		b.swap(chatSpace, id, raw, nil, 0, 0, nil)
+		b.drop(chatBodySpace, id)
+		if err := b.strike(ctx, ledgerID(isChat, id)); err != nil {
+			return err
+		}
+		if err := b.commit(ctx, nil); !errors.Is(err, ErrConflict) {
+			return err
+		}
 	}
-	return gone(t.delete(ctx, chatBodySpace, id))
 }
 
 // CompletionFilter says which chat completions are listed.

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/labiium/chat2response/store"
@@ -140,10 +139,10 @@ func (h *History) Tenant(owner string) Tenant {
 	case owner == "":
 		return Tenant{}
 	case plainName(owner, 64):
-		return Tenant{h, owner}
+		return Tenant{h: h, name: owner}
 	}
 	sum := sha256.Sum256([]byte(owner))
-	return Tenant{h, "~" + hex.EncodeToString(sum[:])}
+	return Tenant{h: h, name: "~" + hex.EncodeToString(sum[:])}
 }
 
 // plainName tells whether s may stand in a space or be an id as it is.
@@ -171,11 +170,14 @@ const (
 	leaseSpace        = ":l"    // who runs a background response
 	chatSpace         = ":h"    // chat completions: what lists show and metadata
 	chatBodySpace     = ":b"    // chat completions: the rest
-	ledgerSpace       = ":u"    // how large each response, conversation and chat completion is
+	ledgerSpace       = ":u"    // how large each response, conversation and chat completion is, with its pointers
 	inlineEcho        = 2 << 10 // larger echoes are kept in echoSpace
 )
 
 func (t Tenant) space(kind string) string { return rootSpace + ":{" + t.name + "}" + kind }
+
+// unlisted tells whether a space is never listed, but for by its ids.
+func unlisted(kind string) bool { return kind == itemSpace }
 
 // ready refuses the zero Tenant.
 func (t Tenant) ready() error {
@@ -211,15 +213,21 @@ func timeOf(ms int64) time.Time {
 
 // get reads one value and opens it. raw is what a later swap must name.
 func (t Tenant) get(ctx context.Context, kind, id string) (plain, raw []byte, err error) {
-	if t.h == nil {
-		return nil, nil, ErrNotFound
-	}
-	raw, err = t.h.store.Get(ctx, t.space(kind), id)
+	raw, err = t.raw(ctx, kind, id)
 	if err != nil {
-		return nil, nil, t.h.failed(err)
+		return nil, nil, err
 	}
 	plain, err = t.open(kind, id, raw)
 	return plain, raw, err
+}
+
+// raw reads one value as it is stored.
+func (t Tenant) raw(ctx context.Context, kind, id string) ([]byte, error) {
+	if t.h == nil {
+		return nil, ErrNotFound
+	}
+	raw, err := t.h.store.Get(ctx, t.space(kind), id)
+	return raw, t.h.failed(err)
 }
 
 func (t Tenant) open(kind, id string, raw []byte) ([]byte, error) {
@@ -274,33 +282,4 @@ func gone(err error) error {
 		return nil
 	}
 	return err
-}
-
-// each runs f for 0 … n-1, at most eight at once: a database that writes to disk writes for all of them together.
-// It returns the first error after all have ended.
-func each(n int, f func(i int) error) error {
-	if n == 1 {
-		return f(0)
-	}
-	var (
-		next  atomic.Int64
-		wg    sync.WaitGroup
-		once  sync.Once
-		first error
-	)
-	for range min(n, 8) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				if err := f(i); err != nil {
-					once.Do(func() { first = err })
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return first
 }

@@ -30,6 +30,8 @@ type meta struct {
 	Turns        int64  `json:"t,omitzero"`
 
 	Status string `json:"s"`
+	// Tag is what the ids have in common that the response's items were given here.
+	Tag string `json:"h,omitzero"`
 	// Items is how many items there are, and Inputs how many of them are input.
 	Items  int `json:"l,omitzero"`
 	Inputs int `json:"i,omitzero"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,8 +23,9 @@ type chunk struct {
 }
 
 type chunkMeta struct {
-	// Items is how many items there are.
-	Items int `json:"l,omitzero"`
+	// Items is how many items there are, and Tag what the ids have in common that were given here.
+	Items int    `json:"l,omitzero"`
+	Tag   string `json:"h,omitzero"`
 	// Own is the size of the items, Total that of the conversation up to here.
 	Own   int64 `json:"o"`
 	Total int64 `json:"a"`
@@ -150,21 +152,17 @@ func (t Tenant) eachChunk(ctx context.Context, incarnation string, from int64, l
 
 // locate finds the chunk an item is in: where its pointer says, else by looking through all.
 func (t Tenant) locate(ctx context.Context, key string, c *conversation, item string) (int64, *chunk, error) {
-	raw, err := t.h.store.Get(ctx, t.space(itemSpace), itemKey(item))
-	if err = gone(t.h.failed(err)); err != nil {
+	places, err := t.placesOf(ctx, []string{item})
+	if err != nil {
 		return 0, nil, err
 	}
-	var p pointer
-	if raw != nil {
-		if err := decode(raw, &p); err != nil {
-			return 0, nil, err
+	for _, p := range slices.Backward(places[item]) {
+		if p.Conversation != key || p.Incarnation != c.Incarnation {
+			continue
 		}
-	}
-	here := slices.IndexFunc(p.Places, func(p place) bool { return p.Conversation == key && p.Incarnation == c.Incarnation })
-	if here >= 0 {
-		found, err := t.chunk(ctx, c.Incarnation, p.Places[here].Chunk)
+		found, err := t.chunk(ctx, c.Incarnation, p.Chunk)
 		if err == nil && found.index(item) >= 0 {
-			return p.Places[here].Chunk, found, nil
+			return p.Chunk, found, nil
 		}
 		if gone(err) != nil {
 			return 0, nil, err
@@ -198,6 +196,7 @@ type Thread struct {
 	fresh bool  // it does not exist yet
 	last  int64 // number of its last chunk
 	total int64
+	keys  map[string]bool // of the pointers to its items
 }
 
 // Thread returns a conversation to be continued, or ErrNotFound. Reading it keeps it for another ConversationTTL. One
@@ -235,7 +234,7 @@ func (t Tenant) thread(ctx context.Context, key string, most int64) (*Thread, er
 	if err != nil {
 		return nil, err
 	}
-	thread := &Thread{ID: c.ID, t: t, key: key, conv: c}
+	thread := &Thread{ID: c.ID, t: t, key: key, conv: c, keys: map[string]bool{}}
 	limit := store.MaxPage
 	if most >= 0 {
 		limit = int(min(most, store.MaxPage))
@@ -246,6 +245,9 @@ func (t Tenant) thread(ctx context.Context, key string, most int64) (*Thread, er
 		}
 		thread.last = number
 		thread.Items = append(thread.Items, chunk.items...)
+		for _, key := range pointerKeys(chunk.items, chunk.Tag) {
+			thread.keys[key] = true
+		}
 		if thread.total += chunk.Own; thread.total > t.h.c.MaxChain {
 			return false, fmt.Errorf("%w: conversation '%s' is more than %d bytes (max_chain); delete items or begin a new one",
 				ErrTooLarge, c.ID, t.h.c.MaxChain)
@@ -269,18 +271,12 @@ func (t Tenant) prolongThread(ctx context.Context, thread *Thread) {
 	for i := range chunks {
 		chunks[i] = chunkID(int64(i + 1))
 	}
-	keys := make([]string, 0, len(thread.Items))
-	for i := range thread.Items {
-		if pointable(&thread.Items[i]) {
-			keys = append(keys, itemKey(thread.Items[i].ID))
-		}
-	}
 	spaces := []struct {
 		kind string
 		ids  []string
 	}{
 		{ledgerSpace, []string{ledgerID(isConversation, thread.key)}},
-		{itemSpace, keys},
+		{itemSpace, slices.Collect(maps.Keys(thread.keys))},
 		{chunkSpace + thread.conv.Incarnation, chunks},
 	}
 	for _, s := range spaces {
@@ -300,13 +296,14 @@ func (t Tenant) prolongThread(ctx context.Context, thread *Thread) {
 type newChunk struct {
 	*Thread
 	chunk
+	plain   []byte // encoded
 	number  int64
 	expires int64
 }
 
-// nextChunk makes the next chunk of a thread, of those items that it does not have yet, with references resolved. It
-// writes nothing. nil: there is nothing to add.
-func (t Tenant) nextChunk(ctx context.Context, thread *Thread, items []responses.Item) (*newChunk, error) {
+// nextChunk makes the next chunk of a thread, of those items that it does not have yet, with references resolved. Those
+// that were given their ids now have the tag. It writes nothing. nil: there is nothing to add.
+func (t Tenant) nextChunk(ctx context.Context, thread *Thread, items []responses.Item, tag string) (*newChunk, error) {
 	all, err := t.Resolve(ctx, thread.Items, items)
 	if err != nil {
 		return nil, err
@@ -316,8 +313,8 @@ func (t Tenant) nextChunk(ctx context.Context, thread *Thread, items []responses
 		return nil, nil
 	}
 	n := &newChunk{Thread: thread, number: thread.last + 1, expires: thread.conv.Until}
-	n.chunk = chunk{items: slices.Clone(added), incarnation: thread.conv.Incarnation, chunkMeta: chunkMeta{Total: thread.total}}
-	if _, err := n.chunk.encode(); err != nil {
+	n.chunk = chunk{items: slices.Clone(added), incarnation: thread.conv.Incarnation, chunkMeta: chunkMeta{Total: thread.total, Tag: tag}}
+	if n.plain, err = n.chunk.encode(); err != nil {
 		return nil, err
 	}
 	if n.Own > t.h.c.MaxResponse {
@@ -335,48 +332,81 @@ func (n *newChunk) place() place {
 	return place{Conversation: n.key, Incarnation: n.incarnation, Chunk: n.number, Size: n.Own}
 }
 
-// open makes room for the chunk, and creates the conversation if this is its first turn.
-func (n *newChunk) open(ctx context.Context, spare []string) (*reservation, error) {
-	room, err := n.t.reserve(ctx, 0, n.Own, spare...)
-	if err != nil || !n.fresh {
-		return room, err
+// charge is what the chunk counts for, and records how many there will be more. nil counts for nothing.
+func (n *newChunk) charge() int64 {
+	if n == nil {
+		return 0
 	}
-	if err := n.t.enterConversation(ctx, n.key, &n.conv); err != nil {
-		room.free()
-		return nil, n.lost(err)
-	}
-	return room, nil
+	return n.Own + pointerSize*int64(len(pointerKeys(n.items, n.Tag)))
 }
 
-// write appends the chunk.
-func (n *newChunk) write(ctx context.Context, room *reservation) error {
-	t := n.t
-	if err := t.putChunk(ctx, n.number, &n.chunk, n.expires); err != nil {
-		return n.lost(err)
+func (n *newChunk) records() int64 {
+	if n == nil || !n.fresh {
+		return 0
 	}
-	// If the conversation was deleted meanwhile, this chunk came too late to go with it.
-	c, err := t.conversation(ctx, n.key)
-	if gone(err) != nil {
+	return 1
+}
+
+// join makes the chunk, and the conversation if this is its first turn, part of a batch. A conversation that was deleted
+// since, or to which another was appended, makes the batch fail as a whole. nil does nothing.
+func (n *newChunk) join(ctx context.Context, b *batch) error {
+	if n == nil {
+		return nil
+	}
+	if err := n.joinRecord(b); err != nil {
 		return err
 	}
-	if c.Incarnation != n.incarnation {
-		_ = t.delete(context.WithoutCancel(ctx), chunkSpace+n.incarnation, chunkID(n.number))
-		return missing("Conversation", n.ID)
+	again := func(context.Context, *store.Change) error { return n.lost() }
+	b.put(chunkSpace+n.incarnation, chunkID(n.number), nil, n.plain, n.number, n.expires, again)
+	entry := ledgerID(isConversation, n.key)
+	amend := func(ctx context.Context, c *store.Change) error {
+		old, err := n.t.raw(ctx, ledgerSpace, entry)
+		if err = gone(err); err != nil {
+			return err
+		}
+		// Without an entry it was not counted; with one and no record, that was left by a crash.
+		size := n.Total - n.Own
+		if old != nil && !n.fresh {
+			size, _ = parseValue(old)
+		}
+		c.Old, c.New = old, ledgerValue(size+n.charge(), n.number, n.incarnation)
+		return nil
 	}
-	return t.amend(ctx, room, isConversation, n.key, n.Total, n.number, time.Now().UnixMicro(), c.Until)
+	b.swap(ledgerSpace, entry, nil, ledgerValue(n.charge(), n.number, n.incarnation), time.Now().UnixMicro(), n.conv.Until, amend)
+	if n.fresh {
+		return nil
+	}
+	return amend(ctx, &b.changes[len(b.changes)-1])
 }
 
-// retract empties a chunk that was written for a response that is cancelled.
-func (n *newChunk) retract(ctx context.Context) {
-	n.items = nil
-	_ = n.t.putChunk(ctx, n.number, &n.chunk, n.expires)
+// joinRecord creates the conversation's record, or sees to it that it is still there.
+func (n *newChunk) joinRecord(b *batch) error {
+	if n.fresh {
+		plain, err := encode(&n.conv)
+		if err != nil {
+			return err
+		}
+		again := func(context.Context, *store.Change) error { return n.lost() }
+		n.conv.raw = b.put(conversationSpace, n.key, nil, plain, n.conv.CreatedAt, n.conv.Until, again)
+		return nil
+	}
+	again := func(ctx context.Context, c *store.Change) error {
+		now, err := n.t.conversation(ctx, n.key)
+		if gone(err) != nil {
+			return err
+		}
+		if now.Incarnation != n.incarnation {
+			return missing("Conversation", n.ID)
+		}
+		c.Old, c.New, c.Expires = now.raw, now.raw, timeOf(now.Until)
+		return nil
+	}
+	b.swap(conversationSpace, n.key, n.conv.raw, n.conv.raw, n.conv.CreatedAt, n.conv.Until, again)
+	return nil
 }
 
-// lost says what a conflict means here.
-func (n *newChunk) lost(err error) error {
-	if !errors.Is(err, ErrConflict) {
-		return err
-	}
+// lost counts a lost race for the conversation, and says so.
+func (n *newChunk) lost() error {
 	n.t.h.count.conflicts.Add(1)
 	return &conversationConflict{n.ID}
 }

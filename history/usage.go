@@ -15,9 +15,9 @@ import (
 )
 
 // What a tenant has is in its ledger: beside each response, conversation and chat completion a small entry with its
-// size, which the store lets expire with it. The entry is written first and removed last, so that whoever dies in
-// between leaves a tenant with too much on its account and never with too little. Reading the ledger is the whole
-// truth; a sum kept in this process saves reading it at each write.
+// size, which the store lets expire with it. An entry is written and removed together with what it stands for (but for
+// a conversation's, which is removed last), so a tenant has never less on its account than there is. Reading the ledger
+// is the whole truth; a sum kept in this process saves reading it at each write.
 //
 // Within one process the caps hold exactly: room is reserved, and made, before anything is written. Other processes
 // on the same Redis are seen at the next recount, so with n gateways a tenant may pass its caps by what the others
@@ -25,7 +25,8 @@ import (
 const (
 	recountRemote = 10 * time.Second
 	recountLocal  = time.Minute
-	// inFlight is how long an entry may be without the record it announces. Older ones were left by a crash.
+	// inFlight is how long an entry may be without the record it announces, as earlier versions write them, which may
+	// run beside this one. Older ones were left by a crash.
 	inFlight = 5 * time.Minute
 	// keptUsages is how many tenants' sums are kept in memory.
 	keptUsages = 10_000
@@ -42,6 +43,7 @@ const (
 type usage struct {
 	mu      sync.Mutex // of whoever reserves, recounts or makes room
 	counted time.Time
+	unsure  atomic.Bool // an act was not answered: perhaps there is more than the sums say
 
 	// gate is held for reading around a change of the ledger and of the sums, and for writing while the ledger is
 	// read, so that a recount sees both or neither.
@@ -80,17 +82,27 @@ func (h *History) usageOf(name string) *usage {
 // ledgerID and ledgerValue make an entry; parseLedger reads one.
 func ledgerID(kind byte, id string) string { return string(kind) + "." + id }
 
-// ledgerValue is a size and, of a conversation, the number of its chunk that it was told at.
-func ledgerValue(size, turn int64) []byte { return fmt.Appendf(nil, "%d %d", size, turn) }
+// ledgerValue is a size and, of a conversation, the number of its last chunk and its incarnation, by which the entry is
+// another's than that of one that bore its id before.
+func ledgerValue(size, turn int64, incarnation string) []byte {
+	value := fmt.Appendf(nil, "%d %d", size, turn)
+	if incarnation != "" {
+		value = fmt.Appendf(value, " %s", incarnation)
+	}
+	return value
+}
 
 func parseValue(value []byte) (size, turn int64) {
-	a, b, _ := strings.Cut(string(value), " ")
-	size, _ = strconv.ParseInt(a, 10, 64)
-	turn, _ = strconv.ParseInt(b, 10, 64)
+	fields := strings.Fields(string(value))
+	for len(fields) < 2 {
+		fields = append(fields, "")
+	}
+	size, _ = strconv.ParseInt(fields[0], 10, 64)
+	turn, _ = strconv.ParseInt(fields[1], 10, 64)
 	return size, turn
 }
 
-// reservation is room for what is about to be written. It must be used by enter or amend, or given back by free.
+// reservation is room for what is about to be written. It must be used by a batch, or given back by free.
 type reservation struct {
 	u             *usage
 	records, size int64
@@ -121,7 +133,7 @@ func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...strin
 	u := h.usageOf(t.name)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if time.Since(u.counted) > recount {
+	if u.unsure.Swap(false) || time.Since(u.counted) > recount {
 		if err := t.recount(ctx, u); err != nil {
 			return nil, err
 		}
@@ -136,9 +148,30 @@ func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...strin
 	return &reservation{u, records, size}, nil
 }
 
+// quiet waits a moment for what is being written for the tenant, and holds the gate if it returns true. Whoever needs
+// room is told soon that there is none.
+func (u *usage) quiet(ctx context.Context) bool {
+	for range 50 {
+		if u.gate.TryLock() {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(4 * time.Millisecond):
+		}
+	}
+	return false
+}
+
 func (t Tenant) recount(ctx context.Context, u *usage) error {
 	u.gate.Lock()
 	defer u.gate.Unlock()
+	return t.recountAlone(ctx, u)
+}
+
+// recountAlone is recount with the gate held.
+func (t Tenant) recountAlone(ctx context.Context, u *usage) error {
 	t.h.count.recounts.Add(1)
 	records, total := int64(0), int64(0)
 	err := t.ledger(ctx, store.MaxPage, func(e store.Entry) (bool, error) {
@@ -184,7 +217,11 @@ func (t Tenant) makeRoom(ctx context.Context, u *usage, records, size int64, spa
 	}
 	if err == nil && !u.fits(c, records, size) {
 		// The sum was too high (something expired), or all there is is being written at this moment.
-		if err = t.recount(ctx, u); err == nil && !u.fits(c, records, size) {
+		if u.quiet(ctx) {
+			err = t.recountAlone(ctx, u)
+			u.gate.Unlock()
+		}
+		if err == nil && !u.fits(c, records, size) {
 			err = fmt.Errorf("%w: %d bytes more find no room beside what is being written for the same owner", ErrUnavailable, size)
 		}
 	}
@@ -201,13 +238,17 @@ func (t Tenant) evict(ctx context.Context, u *usage, spare []string, enough func
 			return true, nil
 		}
 		err := t.remove(ctx, e.ID[0], e.ID[2:])
-		if errors.Is(err, ErrNotFound) && time.Since(time.UnixMicro(e.Score)) < inFlight {
-			return true, nil // its record is being written
+		if errors.Is(err, ErrNotFound) {
+			if time.Since(time.UnixMicro(e.Score)) < inFlight {
+				return true, nil // its record is being written
+			}
+			b := t.batch()
+			b.swap(ledgerSpace, e.ID, e.Value, nil, 0, 0, nil)
+			if err = b.commit(ctx, nil); errors.Is(err, ErrConflict) {
+				return true, nil
+			}
 		}
-		if gone(err) != nil {
-			return false, err
-		}
-		if err := t.strike(ctx, u, e.ID); err != nil {
+		if err != nil {
 			return false, err
 		}
 		t.h.count.evicted.Add(1)
@@ -271,8 +312,8 @@ func (h *History) largest(tried map[string]bool) (name string, most *usage) {
 	return name, most
 }
 
-// remove removes what a ledger entry stands for, but not the entry. A reader that comes meanwhile finds it whole or
-// not at all.
+// remove removes what a ledger entry stands for, and the entry. A reader that comes meanwhile finds it whole or not at
+// all.
 func (t Tenant) remove(ctx context.Context, kind byte, id string) error {
 	switch kind {
 	case isResponse:
@@ -285,72 +326,12 @@ func (t Tenant) remove(ctx context.Context, kind byte, id string) error {
 	return nil
 }
 
-// enter writes a new ledger entry for what was reserved.
-func (t Tenant) enter(ctx context.Context, r *reservation, kind byte, id string, created, until int64) error {
-	u, records, size := r.u, r.records, r.size
-	u.gate.RLock()
-	defer u.gate.RUnlock()
-	err := t.swap(ctx, ledgerSpace, ledgerID(kind, id), nil, ledgerValue(size, 0), created, until)
-	if errors.Is(err, ErrConflict) {
-		err = fmt.Errorf("%w: the id %s is in use", ErrConflict, id)
+// strike takes an entry off the ledger, as it is now, if there is one.
+func (b *batch) strike(ctx context.Context, entry string) error {
+	old, err := b.t.raw(ctx, ledgerSpace, entry)
+	if err = gone(err); err != nil || old == nil {
+		return err
 	}
-	if err == nil {
-		u.records.Add(records)
-		u.bytes.Add(size)
-	}
-	r.free()
-	return err
-}
-
-// amend changes an entry's size and its place among the oldest after a write; turn orders such writes. An entry that is
-// gone stays gone. Should it fail, or the process end before it, the next write to the same record says the same and
-// more.
-func (t Tenant) amend(ctx context.Context, r *reservation, kind byte, id string, size, turn, score, until int64) error {
-	u := r.u
-	u.gate.RLock()
-	defer u.gate.RUnlock()
-	defer r.free()
-	for {
-		old, err := t.h.store.Get(ctx, t.space(ledgerSpace), ledgerID(kind, id))
-		if err != nil {
-			return gone(t.h.failed(err))
-		}
-		before, since := parseValue(old)
-		if since > turn {
-			return nil // a later write was faster
-		}
-		err = t.swap(ctx, ledgerSpace, ledgerID(kind, id), old, ledgerValue(size, turn), score, until)
-		if err == nil {
-			u.bytes.Add(size - before)
-		}
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-}
-
-// strike removes an entry and takes it off the account.
-func (t Tenant) strike(ctx context.Context, u *usage, entry string) error {
-	u.gate.RLock()
-	defer u.gate.RUnlock()
-	for {
-		value, err := t.h.store.Get(ctx, t.space(ledgerSpace), entry)
-		if err != nil {
-			return gone(t.h.failed(err))
-		}
-		err = t.swap(ctx, ledgerSpace, entry, value, nil, 0, 0)
-		if err == nil {
-			size, _ := parseValue(value)
-			u.records.Add(-1)
-			u.bytes.Add(-size)
-		}
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-}
-
-// strikeOff is strike after a deletion that a client has asked for.
-func (t Tenant) strikeOff(ctx context.Context, kind byte, id string) error {
-	return t.strike(ctx, t.h.usageOf(t.name), ledgerID(kind, id))
+	b.swap(ledgerSpace, entry, old, nil, 0, 0, nil)
+	return nil
 }
