@@ -177,6 +177,7 @@ func (t Tenant) prolong(ctx context.Context, c *Chain, head *record, all []link)
 			return
 		}
 	}
+	t.keepGrant(ctx, until)
 	t.h.count.extended.Add(1)
 	c.until = until
 	// Write it down, or every reader of this response would do it again.

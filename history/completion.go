@@ -74,7 +74,7 @@ func (t Tenant) SaveCompletion(ctx context.Context, c Completion) error {
 		return fmt.Errorf("%w: chat completion %s is %d bytes with its messages; %d are possible (max_response)",
 			ErrTooLarge, c.ID, head.Size, t.h.c.MaxResponse)
 	}
-	room, err := t.reserve(ctx, 1, head.Size)
+	room, err := t.reserve(ctx, 1, head.Size, head.Until)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,11 @@ func (t Tenant) DeleteCompletion(ctx context.Context, id string) error {
 	if t.h == nil || !storable(id) {
 		return missing("Chat completion", id)
 	}
-	return orMissing(t.removeChat(ctx, id), "Chat completion", id)
+	if err := t.removeChat(ctx, id); err != nil {
+		return orMissing(err, "Chat completion", id)
+	}
+	t.lessen(ctx)
+	return nil
 }
 
 func (t Tenant) removeChat(ctx context.Context, id string) error {

@@ -119,7 +119,7 @@ func (t Tenant) putConversation(ctx context.Context, key string, c *conversation
 
 // enterConversation creates a record without items, with its entry in the ledger. ErrConflict: it exists.
 func (t Tenant) enterConversation(ctx context.Context, key string, c *conversation) error {
-	room, err := t.reserve(ctx, 1, 0)
+	room, err := t.reserve(ctx, 1, 0, c.Until)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,11 @@ func (t Tenant) UpdateConversation(ctx context.Context, id string, metadata json
 // be continued by previous_response_id any more if anything came before them in the conversation.
 // https://platform.openai.com/docs/api-reference/conversations/delete
 func (t Tenant) DeleteConversation(ctx context.Context, id string) error {
-	return orMissing(t.removeConversation(ctx, conversationKey(id)), "Conversation", id)
+	if err := t.removeConversation(ctx, conversationKey(id)); err != nil {
+		return orMissing(err, "Conversation", id)
+	}
+	t.lessen(ctx)
+	return nil
 }
 
 // removeConversation removes the record first, with which everything is out of reach, and the entry in the ledger last:
@@ -308,7 +312,7 @@ func (t Tenant) appendTo(ctx context.Context, thread *Thread, items []responses.
 	if err != nil || n == nil {
 		return nil, err
 	}
-	room, err := t.reserve(ctx, n.records(), n.charge(), ledgerID(isConversation, n.key))
+	room, err := t.reserve(ctx, n.records(), n.charge(), n.expires, ledgerID(isConversation, n.key))
 	if err != nil {
 		return nil, err
 	}

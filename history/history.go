@@ -39,9 +39,15 @@ type Config struct {
 	// for a conversation last appended to, the longest ago give way to new ones, and what continues them ends with
 	// them. Default: 10000.
 	MaxRecords int
-	// MaxBytes is how much they may come to, in bytes of JSON; the oldest give way in the same manner. The events of
+	// MaxBytes is how much they may come to, in bytes of JSON, and 200 for each item that came with an id; the oldest give way in the same manner. The events of
 	// background responses, which are kept for minutes, do not count. Default: 256 MiB.
 	MaxBytes int64
+	// MaxKeylessBytes and MaxKeylessRecords are how much all tenants of [History.Keyless] that have a token may have
+	// together, beside the bounds of each: anybody can invent tokens. One that finds no room gives up its own oldest,
+	// and if that is not enough it is refused with ErrFull; nothing of another gives way to it. Room is granted in
+	// steps, up to twice what is needed while there is plenty. Defaults: MaxBytes and MaxRecords.
+	MaxKeylessBytes   int64
+	MaxKeylessRecords int
 	// Keys encrypt what is kept: the first encrypts, all decrypt. With none it is kept as it is. What was kept before
 	// there was a key stays readable and stays as it is.
 	Keys []Key
@@ -81,6 +87,8 @@ type History struct {
 	usage  map[string]*usage // by tenant
 	jobs   map[string]*Job   // that run in this process, by space and id
 
+	common common
+
 	crowd sync.Mutex // of whoever makes room in a store that is full
 }
 
@@ -92,6 +100,8 @@ func New(s store.Store, c Config) (*History, error) {
 	byDefault(&c.MaxChain, 8<<20)
 	byDefault(&c.MaxRecords, 10_000)
 	byDefault(&c.MaxBytes, 256<<20)
+	byDefault(&c.MaxKeylessBytes, c.MaxBytes)
+	byDefault(&c.MaxKeylessRecords, c.MaxRecords)
 	for _, bound := range []struct {
 		name         string
 		value, least int64
@@ -102,6 +112,8 @@ func New(s store.Store, c Config) (*History, error) {
 		{"max_chain", c.MaxChain, 1, 256 << 20},
 		{"max_records", int64(c.MaxRecords), 1, 1 << 40},
 		{"max_bytes", c.MaxBytes, 1, 1 << 60},
+		{"max_keyless_bytes", c.MaxKeylessBytes, 1, 1 << 60},
+		{"max_keyless_records", int64(c.MaxKeylessRecords), 1, 1 << 40},
 	} {
 		if bound.value < bound.least || bound.value > bound.most {
 			return nil, fmt.Errorf("%w: %s is %d; it must be from %d to %d", ErrInvalid, bound.name, bound.value, bound.least, bound.most)

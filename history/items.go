@@ -84,7 +84,7 @@ func (p pointing) size() int64 { return pointerSize * int64(len(p)) }
 
 const (
 	// pointerSize is what a pointer counts for: its name and value, and what the stores need to keep it.
-	pointerSize = 256
+	pointerSize = 200
 	// maxPointers bounds the pointers of one write.
 	maxPointers = 100_000
 )

@@ -207,7 +207,7 @@ func (s *saving) replace(ctx context.Context, was int64) error {
 	id, until := r.response.ID, untilFrom(time.Now(), t.h.c.TTL)
 	r.Until = min(r.Until, until)
 	pointers, charged := s.places(until)
-	room, err := t.reserve(ctx, s.chunk.records(), max(0, charged-was)+s.chunk.charge(), s.spare...)
+	room, err := t.reserve(ctx, s.chunk.records(), max(0, charged-was)+s.chunk.charge(), s.chunk.until(until), s.spare...)
 	if err != nil {
 		return err
 	}

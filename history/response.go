@@ -167,7 +167,7 @@ func (s *saving) create(ctx context.Context) error {
 	t, r := s.t, s.record
 	id, until := r.response.ID, untilFrom(time.UnixMicro(r.Created), t.h.c.TTL)
 	pointers, charged := s.places(until)
-	room, err := t.reserve(ctx, 1+s.chunk.records(), charged+s.chunk.charge(), s.spare...)
+	room, err := t.reserve(ctx, 1+s.chunk.records(), charged+s.chunk.charge(), s.chunk.until(until), s.spare...)
 	if err != nil {
 		return err
 	}
@@ -267,7 +267,11 @@ func (t Tenant) DeleteResponse(ctx context.Context, id string) error {
 	if t.h == nil || !storable(id) {
 		return missing("Response", id)
 	}
-	return orMissing(t.removeResponse(ctx, id), "Response", id)
+	if err := t.removeResponse(ctx, id); err != nil {
+		return orMissing(err, "Response", id)
+	}
+	t.lessen(ctx)
+	return nil
 }
 
 // removeResponse removes a response with all that belongs to it, and then its events.

@@ -284,6 +284,7 @@ func (t Tenant) prolongThread(ctx context.Context, thread *Thread) {
 			return
 		}
 	}
+	t.keepGrant(ctx, until)
 	c := thread.conv
 	c.Until = until
 	if t.putConversation(ctx, thread.key, &c) == nil {
@@ -338,6 +339,14 @@ func (n *newChunk) charge() int64 {
 		return 0
 	}
 	return n.Own + pointerSize*int64(len(pointerKeys(n.items, n.Tag)))
+}
+
+// until is the later end of the chunk and of something else.
+func (n *newChunk) until(other int64) int64 {
+	if n == nil {
+		return other
+	}
+	return later(n.expires, other)
 }
 
 func (n *newChunk) records() int64 {

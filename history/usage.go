@@ -43,6 +43,7 @@ const (
 type usage struct {
 	mu      sync.Mutex // of whoever reserves, recounts or makes room
 	counted time.Time
+	grant   grant       // of a stranger, as it was seen last
 	unsure  atomic.Bool // an act was not answered: perhaps there is more than the sums say
 
 	// gate is held for reading around a change of the ledger and of the sums, and for writing while the ledger is
@@ -118,14 +119,12 @@ func (r *reservation) free() {
 
 // reserve makes room for so many more records and bytes, by removing the oldest if need be; those that the ledger has
 // as spare, which are being continued, only if there are no others.
-func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...string) (*reservation, error) {
+//
+// What is to be written lives until then, in Unix ms.
+func (t Tenant) reserve(ctx context.Context, records, size, until int64, spare ...string) (*reservation, error) {
 	h := t.h
 	if size > h.c.MaxBytes {
 		return nil, fmt.Errorf("%w: it is %d bytes, and everything of one owner may be %d (max_bytes)", ErrTooLarge, size, h.c.MaxBytes)
-	}
-	recount := recountLocal
-	if _, remote := h.store.(store.Remote); remote {
-		recount = recountRemote
 	}
 	if err := h.crowdOut(ctx, size, t, spare); err != nil {
 		return nil, err
@@ -133,9 +132,12 @@ func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...strin
 	u := h.usageOf(t.name)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.unsure.Swap(false) || time.Since(u.counted) > recount {
+	if u.unsure.Swap(false) || time.Since(u.counted) > h.recountEvery() {
 		if err := t.recount(ctx, u); err != nil {
 			return nil, err
+		}
+		if t.stranger() {
+			t.giveBack(ctx, u)
 		}
 	}
 	if !u.fits(&h.c, records, size) {
@@ -143,9 +145,22 @@ func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...strin
 			return nil, err
 		}
 	}
+	if t.stranger() {
+		if err := t.share(ctx, u, records, size, until, spare); err != nil {
+			return nil, err
+		}
+	}
 	u.pendingRecords.Add(records)
 	u.pendingBytes.Add(size)
 	return &reservation{u, records, size}, nil
+}
+
+// recountEvery is how long a sum is good for.
+func (h *History) recountEvery() time.Duration {
+	if _, remote := h.store.(store.Remote); remote {
+		return recountRemote
+	}
+	return recountLocal
 }
 
 // quiet waits a moment for what is being written for the tenant, and holds the gate if it returns true. Whoever needs
@@ -187,6 +202,15 @@ func (t Tenant) recountAlone(ctx context.Context, u *usage) error {
 	u.bytes.Store(total)
 	u.counted = time.Now()
 	return nil
+}
+
+// Known reports whether anything is stored for the tenant. It reads one entry of its ledger.
+func (t Tenant) Known(ctx context.Context) (bool, error) {
+	if t.h == nil {
+		return false, nil
+	}
+	page, err := t.h.store.List(ctx, t.space(ledgerSpace), store.Page{Limit: 1})
+	return len(page) > 0, t.h.failed(err)
 }
 
 // ledger calls f with each entry, the oldest first, until f returns false.
@@ -257,8 +281,9 @@ func (t Tenant) evict(ctx context.Context, u *usage, spare []string, enough func
 }
 
 // crowdOut makes room for so many more bytes in a store with a bound of its own, where all owners together may reach it
-// before one of them reaches MaxBytes: the oldest of whoever has the most gives way. What this process has written nothing
-// for since its start, or a change of the settings, is not known, and stays.
+// before one of them reaches MaxBytes: the oldest of whoever has the most gives way, strangers first. For a stranger only
+// its own give way, and the last eighth is not for strangers. What this process has written nothing for since its start,
+// or a change of the settings, is not known, and stays.
 func (h *History) crowdOut(ctx context.Context, size int64, asks Tenant, spare []string) error {
 	s, ok := h.store.(store.Bounded)
 	if !ok {
@@ -266,17 +291,20 @@ func (h *History) crowdOut(ctx context.Context, size int64, asks Tenant, spare [
 	}
 	_, bound := s.Room()
 	need := min(2*size+bound/8, bound/2) // names and book-keeping, and what others write meanwhile
-	enough := func() bool {
+	missing := func() int64 {
 		free, _ := s.Room()
-		return free >= need
+		return need - free
 	}
-	if enough() {
+	if missing() <= 0 {
 		return nil
+	}
+	if asks.stranger() {
+		return h.crowdOutSelf(ctx, asks, spare, missing)
 	}
 	h.crowd.Lock()
 	defer h.crowd.Unlock()
 	tried := map[string]bool{}
-	for !enough() {
+	for missing() > 0 {
 		name, u := h.largest(tried)
 		if u == nil {
 			return nil // the store says what is missing
@@ -289,7 +317,7 @@ func (h *History) crowdOut(ctx context.Context, size int64, asks Tenant, spare [
 		before := u.records.Load()
 		err := t.evict(ctx, u, kept, func() bool {
 			removed = int(before - u.records.Load())
-			return removed >= 32 || enough() // by then another may have the most
+			return removed >= 32 || missing() <= 0 // by then another may have the most
 		})
 		u.mu.Unlock()
 		if err != nil {
@@ -300,13 +328,43 @@ func (h *History) crowdOut(ctx context.Context, size int64, asks Tenant, spare [
 	return nil
 }
 
-// largest is the usage of who has the most bytes, but for those who were tried.
+// crowdOutSelf is crowdOut for a stranger. It gives up nothing unless that is enough.
+func (h *History) crowdOutSelf(ctx context.Context, asks Tenant, spare []string, missing func() int64) error {
+	u := h.usageOf(asks.name)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.counted.IsZero() {
+		if err := asks.recount(ctx, u); err != nil {
+			return err
+		}
+	}
+	for _, kept := range [][]string{spare, nil} {
+		if u.bytes.Load() < missing() {
+			break
+		}
+		if err := asks.evict(ctx, u, kept, func() bool { return missing() <= 0 }); err != nil {
+			return err
+		}
+		if missing() <= 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: the store is nearly full, and nothing of another's gives way to a client without a key", ErrFull)
+}
+
+// largest is the usage of who has the most bytes, but for those who were tried; a stranger's, while there is one.
 func (h *History) largest(tried map[string]bool) (name string, most *usage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var stranger bool
 	for n, u := range h.usage {
-		if size := u.bytes.Load(); size > 0 && !tried[n] && (most == nil || size > most.bytes.Load()) {
-			name, most = n, u
+		size := u.bytes.Load()
+		if size <= 0 || tried[n] {
+			continue
+		}
+		is := Tenant{name: n}.stranger()
+		if most == nil || is && !stranger || is == stranger && size > most.bytes.Load() {
+			name, most, stranger = n, u, is
 		}
 	}
 	return name, most

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -205,6 +208,15 @@ func (s *boltShare) SwapMany(ctx context.Context, changes []Change) error {
 	if err := checkAll(changes); err != nil || len(changes) == 0 {
 		return err
 	}
+	// In order: bbolt splits its pages only at the end of a transaction, and until then makes room among all that was
+	// put in before, which for thousands in any order takes seconds.
+	ordered := make([]*Change, len(changes))
+	for i := range changes {
+		ordered[i] = &changes[i]
+	}
+	slices.SortFunc(ordered, func(a, b *Change) int {
+		return cmp.Or(strings.Compare(a.Space, b.Space), strings.Compare(a.ID, b.ID))
+	})
 	w := &write{sync: s.sync, apply: func(db *buckets) error {
 		now := time.Now().UnixMilli()
 		var lost []int
@@ -221,8 +233,8 @@ func (s *boltShare) SwapMany(ctx context.Context, changes []Change) error {
 		if len(lost) > 0 {
 			return conflict(lost)
 		}
-		for i := range changes {
-			if err := db.swap(&changes[i]); err != nil {
+		for _, c := range ordered {
+			if err := db.swap(c); err != nil {
 				return err
 			}
 		}
