@@ -117,12 +117,20 @@ func (t Tenant) findChat(ctx context.Context, id string) (*chatHead, error) {
 	return head, decode(plain, head)
 }
 
-func (t Tenant) body(ctx context.Context, id string) (*chatBody, error) {
+// body reads what a head does not have.
+func (t Tenant) body(ctx context.Context, head *chatHead) (*chatBody, error) {
+	id := head.id
+	if err := t.hold(head.Size); err != nil {
+		return nil, err
+	}
 	plain, _, err := t.get(ctx, chatBodySpace, id)
 	if err != nil {
 		return nil, orMissing(err, "Chat completion", id)
 	}
 	body := &chatBody{}
+	if err := t.weigh(plain); err != nil {
+		return nil, err
+	}
 	return body, decode(plain, body)
 }
 
@@ -152,7 +160,7 @@ func (t Tenant) Completion(ctx context.Context, id string) (jsontext.Value, erro
 	if err != nil {
 		return nil, err
 	}
-	body, err := t.body(ctx, id)
+	body, err := t.body(ctx, head)
 	if err != nil {
 		return nil, err
 	}
@@ -294,8 +302,13 @@ const maxListed = 16 << 20
 
 func (t Tenant) completions(ctx context.Context, heads []*chatHead, more bool) (List[jsontext.Value], error) {
 	ids := make([]string, len(heads))
+	size := int64(0)
 	for i, head := range heads {
 		ids[i] = head.id
+		size += head.Size
+	}
+	if err := t.hold(size); err != nil {
+		return List[jsontext.Value]{}, err
 	}
 	values, err := t.getMany(ctx, chatBodySpace, ids)
 	if err != nil {
@@ -331,10 +344,11 @@ func (t Tenant) CompletionMessages(ctx context.Context, id string, p Page) (List
 	if err := p.check("asc"); err != nil {
 		return none, err
 	}
-	if _, err := t.findChat(ctx, id); err != nil {
+	head, err := t.findChat(ctx, id)
+	if err != nil {
 		return none, err
 	}
-	body, err := t.body(ctx, id)
+	body, err := t.body(ctx, head)
 	if err != nil {
 		return none, err
 	}

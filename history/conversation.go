@@ -243,7 +243,7 @@ func (t Tenant) removeChunks(ctx context.Context, key, incarnation string) error
 		clear(keys)
 		return err
 	}
-	err := t.eachChunk(ctx, incarnation, 0, 64, false, func(number int64, c *chunk) (bool, error) {
+	err := t.Within(nil).eachChunk(ctx, incarnation, 0, 64, false, true, func(number int64, c *chunk) (bool, error) {
 		b.drop(chunkSpace+incarnation, chunkID(number))
 		for _, key := range pointerKeys(c.items, c.Tag) {
 			keys[key] = true
@@ -356,7 +356,7 @@ func (t Tenant) ConversationItems(ctx context.Context, id string, p Page) (List[
 		}
 	}
 	var items []responses.Item
-	err = t.eachChunk(ctx, c.Incarnation, from, 16, p.Order == "desc", func(_ int64, chunk *chunk) (bool, error) {
+	err = t.eachChunk(ctx, c.Incarnation, from, 16, p.Order == "desc", false, func(_ int64, chunk *chunk) (bool, error) {
 		for i := range chunk.items {
 			item := chunk.items[i]
 			if p.Order == "desc" {

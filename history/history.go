@@ -142,6 +142,8 @@ func byDefault[T comparable](v *T, otherwise T) {
 type Tenant struct {
 	h    *History
 	name string // as it stands in the names of spaces
+
+	reader *reader // or nil
 }
 
 // Tenant returns the part of an owner, for instance of keystore's Record.Owner. Any text will do, but for "", which

@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/labiium/chat2response/convert/responses"
@@ -111,7 +112,7 @@ func (t Tenant) lookup(ctx context.Context, ids []string) (map[string]responses.
 	}
 	for len(wanted) > 0 {
 		inResponses := map[string]int64{}
-		inChunks := map[incarnation][]int64{}
+		inChunks := map[incarnation]map[int64]int64{}
 		for id, places := range wanted {
 			if len(places) == 0 {
 				delete(wanted, id)
@@ -124,7 +125,10 @@ func (t Tenant) lookup(ctx context.Context, ids []string) (map[string]responses.
 				continue
 			}
 			in := incarnation{p.Conversation, p.Incarnation}
-			inChunks[in] = append(inChunks[in], p.Chunk)
+			if inChunks[in] == nil {
+				inChunks[in] = map[int64]int64{}
+			}
+			inChunks[in][p.Chunk] = p.Size
 		}
 		if err := t.takeChunks(ctx, inChunks, take); err != nil {
 			return nil, err
@@ -186,6 +190,9 @@ func (t Tenant) takeResponses(ctx context.Context, sizes map[string]int64, take 
 	var batch []string
 	var size int64
 	read := func() error {
+		if err := t.hold(size); err != nil {
+			return err
+		}
 		values, err := t.getMany(ctx, responseSpace, batch)
 		batch, size = batch[:0], 0
 		if err != nil {
@@ -195,7 +202,7 @@ func (t Tenant) takeResponses(ctx context.Context, sizes map[string]int64, take 
 			if v == nil {
 				continue
 			}
-			r, err := decodeRecord(v, false)
+			r, err := t.record(v, false)
 			if err != nil {
 				return err
 			}
@@ -217,10 +224,10 @@ func (t Tenant) takeResponses(ctx context.Context, sizes map[string]int64, take 
 // incarnation is one conversation of those that have borne an id.
 type incarnation struct{ key, name string }
 
-// takeChunks gives take the items of chunks, provided that their conversations are still there. A conversation is not
-// larger than MaxChain.
-func (t Tenant) takeChunks(ctx context.Context, chunks map[incarnation][]int64, take func([]responses.Item)) error {
-	for in, numbers := range chunks {
+// takeChunks gives take the items of chunks, whose numbers and sizes it is given, provided that their conversations are
+// still there. A conversation is not larger than MaxChain.
+func (t Tenant) takeChunks(ctx context.Context, chunks map[incarnation]map[int64]int64, take func([]responses.Item)) error {
+	for in, sizes := range chunks {
 		c, err := t.conversation(ctx, in.key)
 		if gone(err) != nil {
 			return err
@@ -228,11 +235,14 @@ func (t Tenant) takeChunks(ctx context.Context, chunks map[incarnation][]int64, 
 		if c.Incarnation != in.name {
 			continue
 		}
-		slices.Sort(numbers)
-		numbers = slices.Compact(numbers)
-		ids := make([]string, len(numbers))
-		for i, n := range numbers {
-			ids[i] = chunkID(n)
+		var ids []string
+		total := int64(0)
+		for _, number := range slices.Sorted(maps.Keys(sizes)) {
+			ids = append(ids, chunkID(number))
+			total += sizes[number]
+		}
+		if err := t.hold(total); err != nil {
+			return err
 		}
 		values, err := t.getMany(ctx, chunkSpace+in.name, ids)
 		if err != nil {
@@ -241,6 +251,9 @@ func (t Tenant) takeChunks(ctx context.Context, chunks map[incarnation][]int64, 
 		for _, v := range values {
 			if v == nil {
 				continue
+			}
+			if err := t.weighChunk(v); err != nil {
+				return err
 			}
 			c, err := decodeChunk(v)
 			if err != nil {

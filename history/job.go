@@ -42,6 +42,7 @@ func (t Tenant) Start(ctx context.Context, turn Turn, streamed bool) (*Job, erro
 	if s := turn.Response.Status; s != responses.Queued && s != responses.InProgress {
 		return nil, fmt.Errorf("%w: status %.20q of a response that is to run; it is queued or in_progress", ErrInvalid, s)
 	}
+	t = t.Within(nil) // the job outlives the request
 	s, err := t.prepare(ctx, turn)
 	if err != nil {
 		return nil, err

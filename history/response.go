@@ -215,11 +215,16 @@ func (t Tenant) find(ctx context.Context, id string, whole bool) (*record, error
 	if !storable(id) {
 		return nil, missing("Response", id)
 	}
+	if t.h != nil {
+		if err := t.holdEntry(ctx, isResponse, id); err != nil {
+			return nil, err
+		}
+	}
 	plain, raw, err := t.get(ctx, responseSpace, id)
 	if err != nil {
 		return nil, orMissing(err, "Response", id)
 	}
-	r, err := decodeRecord(plain, whole)
+	r, err := t.record(plain, whole)
 	if err != nil {
 		return nil, err
 	}

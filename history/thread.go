@@ -97,6 +97,9 @@ func (t Tenant) chunk(ctx context.Context, incarnation string, number int64) (*c
 	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(t.hold(int64(len(plain))), t.weighChunk(plain)); err != nil {
+		return nil, err
+	}
 	c, err := decodeChunk(plain)
 	if err != nil {
 		return nil, err
@@ -118,8 +121,21 @@ func (t Tenant) putChunk(ctx context.Context, number int64, c *chunk, until int6
 	return err
 }
 
-// eachChunk calls f with the chunks beyond number from, so many to a read, until f returns false.
-func (t Tenant) eachChunk(ctx context.Context, incarnation string, from int64, limit int, reverse bool, f func(int64, *chunk) (bool, error)) error {
+// weighChunk is weigh of a chunk's items.
+func (t Tenant) weighChunk(plain []byte) error {
+	if t.reader == nil {
+		return nil
+	}
+	_, items, err := cutPiece(plain)
+	if err != nil {
+		return err
+	}
+	return t.weigh(items)
+}
+
+// eachChunk calls f with the chunks beyond number from, so many to a read, until f returns false. What they hold is on
+// the account if the caller has not put it there before (held).
+func (t Tenant) eachChunk(ctx context.Context, incarnation string, from int64, limit int, reverse, held bool, f func(int64, *chunk) (bool, error)) error {
 	p := store.Page{Limit: limit, Reverse: reverse}
 	if from > 0 {
 		p.After = store.Position{Score: from, ID: chunkID(from)}
@@ -132,6 +148,12 @@ func (t Tenant) eachChunk(ctx context.Context, incarnation string, from int64, l
 		for _, e := range page {
 			plain, err := t.open(chunkSpace+incarnation, e.ID, e.Value)
 			if err != nil {
+				return err
+			}
+			if !held {
+				err = t.hold(int64(len(plain)))
+			}
+			if err := errors.Join(err, t.weighChunk(plain)); err != nil {
 				return err
 			}
 			c, err := decodeChunk(plain)
@@ -170,7 +192,7 @@ func (t Tenant) locate(ctx context.Context, key string, c *conversation, item st
 	}
 	var number int64
 	var found *chunk
-	err = t.eachChunk(ctx, c.Incarnation, 0, 64, false, func(n int64, c *chunk) (bool, error) {
+	err = t.eachChunk(ctx, c.Incarnation, 0, 64, false, false, func(n int64, c *chunk) (bool, error) {
 		if c.index(item) < 0 {
 			return true, nil
 		}
@@ -239,7 +261,12 @@ func (t Tenant) thread(ctx context.Context, key string, most int64) (*Thread, er
 	if most >= 0 {
 		limit = int(min(most, store.MaxPage))
 	}
-	err = t.eachChunk(ctx, c.Incarnation, 0, limit, false, func(number int64, chunk *chunk) (bool, error) {
+	if most < 0 { // else what is read of it is part of a chain
+		if err := t.holdEntry(ctx, isConversation, key); err != nil {
+			return nil, err
+		}
+	}
+	err = t.eachChunk(ctx, c.Incarnation, 0, limit, false, true, func(number int64, chunk *chunk) (bool, error) {
 		if most >= 0 && number > most {
 			return false, nil
 		}
