@@ -67,6 +67,9 @@ func (t Tenant) chain(ctx context.Context, id string) (*Chain, error) {
 		return nil, fmt.Errorf("%w: the chain that ends with response '%s' is %d bytes; %d are possible (max_chain). Begin a new one",
 			ErrTooLarge, id, head.Total, t.h.c.MaxChain)
 	}
+	if err := t.hold(head.Total - head.Own); err != nil { // its own is counted
+		return nil, err
+	}
 	all, err := t.ancestors(ctx, id, head)
 	if err != nil {
 		return nil, err
@@ -121,7 +124,7 @@ func (t Tenant) ancestors(ctx context.Context, id string, head *record) ([]link,
 			if v == nil {
 				return nil, ErrNotFound
 			}
-			r, err := decodeRecord(v, false)
+			r, err := t.record(v, false)
 			if err != nil {
 				return nil, err
 			}
@@ -166,11 +169,7 @@ func (t Tenant) prolong(ctx context.Context, c *Chain, head *record, all []link)
 	var ids, keys []string
 	for _, l := range all {
 		ids = append(ids, l.id)
-		for i := range l.items {
-			if pointable(&l.items[i]) {
-				keys = append(keys, itemKey(l.items[i].ID))
-			}
-		}
+		keys = append(keys, pointerKeys(l.items, l.Tag)...)
 	}
 	spaces := []struct {
 		kind string
@@ -181,6 +180,7 @@ func (t Tenant) prolong(ctx context.Context, c *Chain, head *record, all []link)
 			return
 		}
 	}
+	t.keepGrant(ctx, until)
 	t.h.count.extended.Add(1)
 	c.until = until
 	// Write it down, or every reader of this response would do it again.

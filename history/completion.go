@@ -74,18 +74,23 @@ func (t Tenant) SaveCompletion(ctx context.Context, c Completion) error {
 		return fmt.Errorf("%w: chat completion %s is %d bytes with its messages; %d are possible (max_response)",
 			ErrTooLarge, c.ID, head.Size, t.h.c.MaxResponse)
 	}
-	room, err := t.reserve(ctx, 1, head.Size)
+	room, err := t.reserve(ctx, 1, head.Size, head.Until)
 	if err != nil {
 		return err
 	}
 	defer room.free()
-	if err := t.enter(ctx, room, isChat, c.ID, head.Created, head.Until); err != nil {
+	plain, err := encode(&head)
+	if err != nil {
 		return err
 	}
-	if _, err := t.put(ctx, chatBodySpace, c.ID, nil, body, head.Created, head.Until); err != nil {
-		return err
+	b := t.batch()
+	inUse := func(context.Context, *store.Change) error {
+		return fmt.Errorf("%w: the id %s is in use", ErrConflict, c.ID)
 	}
-	if err := t.putHead(ctx, &head); err != nil {
+	b.swap(ledgerSpace, ledgerID(isChat, c.ID), nil, ledgerValue(head.Size, 0, ""), head.Created, head.Until, inUse)
+	b.put(chatBodySpace, c.ID, nil, body, head.Created, head.Until, inUse)
+	b.put(chatSpace, c.ID, nil, plain, head.Created, head.Until, inUse)
+	if err := b.commit(ctx, room); err != nil {
 		return err
 	}
 	t.h.count.wrote(head.Size)
@@ -112,12 +117,20 @@ func (t Tenant) findChat(ctx context.Context, id string) (*chatHead, error) {
 	return head, decode(plain, head)
 }
 
-func (t Tenant) body(ctx context.Context, id string) (*chatBody, error) {
+// body reads what a head does not have.
+func (t Tenant) body(ctx context.Context, head *chatHead) (*chatBody, error) {
+	id := head.id
+	if err := t.hold(head.Size); err != nil {
+		return nil, err
+	}
 	plain, _, err := t.get(ctx, chatBodySpace, id)
 	if err != nil {
 		return nil, orMissing(err, "Chat completion", id)
 	}
 	body := &chatBody{}
+	if err := t.weigh(plain); err != nil {
+		return nil, err
+	}
 	return body, decode(plain, body)
 }
 
@@ -147,7 +160,7 @@ func (t Tenant) Completion(ctx context.Context, id string) (jsontext.Value, erro
 	if err != nil {
 		return nil, err
 	}
-	body, err := t.body(ctx, id)
+	body, err := t.body(ctx, head)
 	if err != nil {
 		return nil, err
 	}
@@ -185,14 +198,26 @@ func (t Tenant) DeleteCompletion(ctx context.Context, id string) error {
 	if err := t.removeChat(ctx, id); err != nil {
 		return orMissing(err, "Chat completion", id)
 	}
-	return t.strikeOff(ctx, isChat, id)
+	t.lessen(ctx)
+	return nil
 }
 
 func (t Tenant) removeChat(ctx context.Context, id string) error {
-	if err := t.delete(ctx, chatSpace, id); err != nil {
-		return err
+	for {
+		raw, err := t.raw(ctx, chatSpace, id)
+		if err != nil {
+			return err
+		}
+		b := t.batch()
+		b.swap(chatSpace, id, raw, nil, 0, 0, nil)
+		b.drop(chatBodySpace, id)
+		if err := b.strike(ctx, ledgerID(isChat, id)); err != nil {
+			return err
+		}
+		if err := b.commit(ctx, nil); !errors.Is(err, ErrConflict) {
+			return err
+		}
 	}
-	return gone(t.delete(ctx, chatBodySpace, id))
 }
 
 // CompletionFilter says which chat completions are listed.
@@ -277,8 +302,13 @@ const maxListed = 16 << 20
 
 func (t Tenant) completions(ctx context.Context, heads []*chatHead, more bool) (List[jsontext.Value], error) {
 	ids := make([]string, len(heads))
+	size := int64(0)
 	for i, head := range heads {
 		ids[i] = head.id
+		size += head.Size
+	}
+	if err := t.hold(size); err != nil {
+		return List[jsontext.Value]{}, err
 	}
 	values, err := t.getMany(ctx, chatBodySpace, ids)
 	if err != nil {
@@ -314,10 +344,11 @@ func (t Tenant) CompletionMessages(ctx context.Context, id string, p Page) (List
 	if err := p.check("asc"); err != nil {
 		return none, err
 	}
-	if _, err := t.findChat(ctx, id); err != nil {
+	head, err := t.findChat(ctx, id)
+	if err != nil {
 		return none, err
 	}
-	body, err := t.body(ctx, id)
+	body, err := t.body(ctx, head)
 	if err != nil {
 		return none, err
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -115,18 +117,21 @@ func (t Tenant) putConversation(ctx context.Context, key string, c *conversation
 	return err
 }
 
-// enterConversation creates a record, and before it its entry in the ledger. ErrConflict: it exists.
+// enterConversation creates a record without items, with its entry in the ledger. ErrConflict: it exists.
 func (t Tenant) enterConversation(ctx context.Context, key string, c *conversation) error {
-	room, err := t.reserve(ctx, 1, 0)
+	room, err := t.reserve(ctx, 1, 0, c.Until)
 	if err != nil {
 		return err
 	}
 	defer room.free()
-	// An entry without a record was left by a crash, or is being used at this moment by someone who will create it.
-	if err := t.enter(ctx, room, isConversation, key, c.CreatedAt, c.Until); err != nil && !errors.Is(err, ErrConflict) {
+	plain, err := encode(c)
+	if err != nil {
 		return err
 	}
-	return t.putConversation(ctx, key, c)
+	b := t.batch()
+	c.raw = b.put(conversationSpace, key, nil, plain, c.CreatedAt, c.Until, nil)
+	b.swap(ledgerSpace, ledgerID(isConversation, key), nil, ledgerValue(0, 0, c.Incarnation), c.CreatedAt, c.Until, nil)
+	return b.commit(ctx, room)
 }
 
 // CreateConversation makes a conversation of up to 20 items and metadata, both optional.
@@ -185,31 +190,91 @@ func (t Tenant) UpdateConversation(ctx context.Context, id string, metadata json
 // be continued by previous_response_id any more if anything came before them in the conversation.
 // https://platform.openai.com/docs/api-reference/conversations/delete
 func (t Tenant) DeleteConversation(ctx context.Context, id string) error {
-	key := conversationKey(id)
-	if err := t.removeConversation(ctx, key); err != nil {
+	if err := t.removeConversation(ctx, conversationKey(id)); err != nil {
 		return orMissing(err, "Conversation", id)
 	}
-	return t.strikeOff(ctx, isConversation, key)
+	t.lessen(ctx)
+	return nil
 }
 
-// removeConversation removes the record first, with which everything is out of reach.
+// removeConversation removes the record first, with which everything is out of reach, and the entry in the ledger last:
+// should it end in between, what is left is on the account until it expires.
 func (t Tenant) removeConversation(ctx context.Context, key string) error {
-	c, err := t.conversation(ctx, key)
-	if err != nil && !errors.Is(err, ErrUnreadable) {
-		return err
-	}
-	if err := t.delete(ctx, conversationSpace, key); err != nil {
-		return err
-	}
-	if c.Incarnation == "" {
-		return nil // unreadable; its chunks expire
-	}
-	return t.eachChunk(ctx, c.Incarnation, 0, 64, false, func(number int64, c *chunk) (bool, error) {
-		if err := gone(t.delete(ctx, chunkSpace+c.incarnation, chunkID(number))); err != nil {
-			return false, err
+	var c conversation
+	for {
+		raw, err := t.raw(ctx, conversationSpace, key)
+		if err != nil {
+			return err
 		}
-		return true, t.unpoint(ctx, c.items, place{Conversation: key, Incarnation: c.incarnation})
+		c = conversation{}
+		if plain, err := t.open(conversationSpace, key, raw); err == nil {
+			_ = decode(plain, &c)
+		}
+		b := t.batch()
+		b.swap(conversationSpace, key, raw, nil, 0, 0, nil)
+		err = b.commit(ctx, nil)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	if c.Incarnation != "" { // else it is unreadable; its chunks expire
+		if err := t.removeChunks(ctx, key, c.Incarnation); err != nil {
+			return err
+		}
+	}
+	return t.strikeConversation(ctx, key)
+}
+
+// removeChunks removes a conversation's items, with the pointers to them, some chunks at once.
+func (t Tenant) removeChunks(ctx context.Context, key, incarnation string) error {
+	b, keys := t.batch(), map[string]bool{}
+	remove := func() error {
+		if len(b.changes) == 0 {
+			return nil
+		}
+		err := b.unpoint(ctx, slices.Collect(maps.Keys(keys)), place{Conversation: key, Incarnation: incarnation})
+		if err == nil {
+			err = b.commit(ctx, nil)
+		}
+		b = t.batch()
+		clear(keys)
+		return err
+	}
+	err := t.Within(nil).eachChunk(ctx, incarnation, 0, 64, false, true, func(number int64, c *chunk) (bool, error) {
+		b.drop(chunkSpace+incarnation, chunkID(number))
+		for _, key := range pointerKeys(c.items, c.Tag) {
+			keys[key] = true
+		}
+		if len(b.changes) < 64 && len(keys) < 1000 {
+			return true, nil
+		}
+		return true, remove()
 	})
+	if err != nil {
+		return err
+	}
+	return remove()
+}
+
+// strikeConversation takes a conversation that is not there any more off the ledger; one that was begun anew under its id
+// meanwhile, and has the entry, keeps it.
+func (t Tenant) strikeConversation(ctx context.Context, key string) error {
+	for {
+		b := t.batch()
+		if err := b.strike(ctx, ledgerID(isConversation, key)); err != nil || len(b.changes) == 0 {
+			return err
+		}
+		if _, err := t.raw(ctx, conversationSpace, key); !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		// Whoever begins it now changes the entry, for it has the conversation's incarnation in it.
+		if err := b.commit(ctx, nil); !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
 }
 
 // AppendItems adds up to 20 items at the end of a conversation and returns them as they are kept. Items that are in it
@@ -238,29 +303,34 @@ func (t Tenant) appendTo(ctx context.Context, thread *Thread, items []responses.
 	if len(items) == 0 || len(items) > MaxItemsPerCall {
 		return nil, fmt.Errorf("%w: %d items; 1 to %d can be added at once", ErrInvalid, len(items), MaxItemsPerCall)
 	}
+	var ids mint
 	own := make([]responses.Item, len(items))
 	for i := range items {
-		own[i] = normal(items[i])
+		own[i] = normal(items[i], &ids)
 	}
-	n, err := t.nextChunk(ctx, thread, own)
+	n, err := t.nextChunk(ctx, thread, own, ids.tag)
 	if err != nil || n == nil {
 		return nil, err
 	}
-	growth, err := n.open(ctx, []string{ledgerID(isConversation, n.key)})
+	room, err := t.reserve(ctx, n.records(), n.charge(), n.expires, ledgerID(isConversation, n.key))
 	if err != nil {
 		return nil, err
 	}
-	defer growth.free()
-	pointers := pointing{}
-	pointers.to(n.items, n.place(), n.expires)
-	if err := t.point(ctx, pointers); err != nil {
+	defer room.free()
+	b := t.batch()
+	if err := n.join(ctx, b); err != nil {
 		return nil, err
 	}
-	if err := n.write(ctx, growth); err != nil {
+	pointers := pointing{}
+	pointers.to(n.items, n.Tag, n.place(), n.expires)
+	if err := b.point(pointers); err != nil {
+		return nil, err
+	}
+	if err := b.commit(ctx, room); err != nil {
 		return nil, err
 	}
 	t.h.count.wrote(n.Own)
-	return n.items, t.repoint(ctx, pointers)
+	return n.items, nil
 }
 
 // ConversationItems lists a conversation's items, the latest first unless the page says otherwise.
@@ -286,7 +356,7 @@ func (t Tenant) ConversationItems(ctx context.Context, id string, p Page) (List[
 		}
 	}
 	var items []responses.Item
-	err = t.eachChunk(ctx, c.Incarnation, from, 16, p.Order == "desc", func(_ int64, chunk *chunk) (bool, error) {
+	err = t.eachChunk(ctx, c.Incarnation, from, 16, p.Order == "desc", false, func(_ int64, chunk *chunk) (bool, error) {
 		for i := range chunk.items {
 			item := chunk.items[i]
 			if p.Order == "desc" {
@@ -336,14 +406,41 @@ func (t Tenant) DeleteConversationItem(ctx context.Context, id, item string) (Co
 		if err != nil {
 			return Conversation{}, err
 		}
-		removed := chunk.without(item)
-		err = t.putChunk(ctx, number, chunk, c.Until)
-		if errors.Is(err, ErrConflict) {
+		if err = t.removeItem(ctx, key, &c, number, chunk, item); errors.Is(err, ErrConflict) {
 			continue
 		}
-		if err != nil {
-			return Conversation{}, err
-		}
-		return c.public(), t.unpoint(ctx, removed, place{Conversation: key, Incarnation: c.Incarnation})
+		return c.public(), err
 	}
+}
+
+// removeItem takes an item out of a chunk, off the ledger, and its pointer, if it has one of its own, with it.
+func (t Tenant) removeItem(ctx context.Context, key string, c *conversation, number int64, from *chunk, item string) error {
+	before := from.Own
+	removed := from.without(item)
+	plain, err := from.encode()
+	if err != nil {
+		return err
+	}
+	b := t.batch()
+	b.put(chunkSpace+from.incarnation, chunkID(number), from.raw, plain, number, c.Until, nil)
+	var keys []string
+	for _, key := range pointerKeys(removed, from.Tag) {
+		if key != tagKey(from.Tag) { // which others have too
+			keys = append(keys, key)
+		}
+	}
+	if err := b.unpoint(ctx, keys, place{Conversation: key, Incarnation: c.Incarnation}); err != nil {
+		return err
+	}
+	entry := ledgerID(isConversation, key)
+	old, err := t.raw(ctx, ledgerSpace, entry)
+	if err = gone(err); err != nil {
+		return err
+	}
+	if old != nil {
+		size, turn := parseValue(old)
+		size = max(0, size-(before-from.Own)-pointerSize*int64(len(keys)))
+		b.swap(ledgerSpace, entry, old, ledgerValue(size, turn, c.Incarnation), time.Now().UnixMicro(), c.Until, nil)
+	}
+	return b.commit(ctx, nil)
 }

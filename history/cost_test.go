@@ -70,6 +70,14 @@ func (c *counted) Swap(ctx ctxT, change store.Change) error {
 	return c.Store.Swap(ctx, change)
 }
 
+func (c *counted) SwapMany(ctx ctxT, changes []store.Change) error {
+	for _, change := range changes {
+		c.bytes += len(change.New) + len(change.ID) - len(change.Old)
+		c.writes++
+	}
+	return c.Store.SwapMany(ctx, changes)
+}
+
 // A turn costs what it adds, in bytes and in writes, at any depth.
 func TestCost(t *testing.T) {
 	if raceEnabled {

@@ -21,6 +21,9 @@ var (
 	// ErrUnavailable: the store did not answer or cannot serve. It says nothing about what was asked for. Of a write,
 	// it is not known whether it was made.
 	ErrUnavailable = errors.New("history is unavailable")
+	// ErrFull: there is no room, and none can be made: the store is full, or what clients without a key have in common
+	// (MaxKeylessBytes, MaxKeylessRecords). Nothing was written.
+	ErrFull = errors.New("there is no room")
 	// ErrUnfinished: the response has a status (queued, in_progress, failed, cancelled) that nothing can continue.
 	ErrUnfinished = errors.New("cannot be continued")
 	// ErrSynchronous: only a background response can be cancelled.
@@ -66,5 +69,8 @@ func (h *History) failed(err error) error {
 		return err
 	}
 	h.count.unavailable.Add(1)
+	if errors.Is(err, store.ErrFull) {
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrFull, err)
+	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/labiium/chat2response/store"
@@ -40,9 +39,15 @@ type Config struct {
 	// for a conversation last appended to, the longest ago give way to new ones, and what continues them ends with
 	// them. Default: 10000.
 	MaxRecords int
-	// MaxBytes is how much they may come to, in bytes of JSON; the oldest give way in the same manner. The events of
+	// MaxBytes is how much they may come to, in bytes of JSON, and 200 for each item that came with an id; the oldest give way in the same manner. The events of
 	// background responses, which are kept for minutes, do not count. Default: 256 MiB.
 	MaxBytes int64
+	// MaxKeylessBytes and MaxKeylessRecords are how much all tenants of [History.Keyless] that have a token may have
+	// together, beside the bounds of each: anybody can invent tokens. One that finds no room gives up its own oldest,
+	// and if that is not enough it is refused with ErrFull; nothing of another gives way to it. Room is granted in
+	// steps, up to twice what is needed while there is plenty. Defaults: MaxBytes and MaxRecords.
+	MaxKeylessBytes   int64
+	MaxKeylessRecords int
 	// Keys encrypt what is kept: the first encrypts, all decrypt. With none it is kept as it is. What was kept before
 	// there was a key stays readable and stays as it is.
 	Keys []Key
@@ -82,6 +87,8 @@ type History struct {
 	usage  map[string]*usage // by tenant
 	jobs   map[string]*Job   // that run in this process, by space and id
 
+	common common
+
 	crowd sync.Mutex // of whoever makes room in a store that is full
 }
 
@@ -93,6 +100,8 @@ func New(s store.Store, c Config) (*History, error) {
 	byDefault(&c.MaxChain, 8<<20)
 	byDefault(&c.MaxRecords, 10_000)
 	byDefault(&c.MaxBytes, 256<<20)
+	byDefault(&c.MaxKeylessBytes, c.MaxBytes)
+	byDefault(&c.MaxKeylessRecords, c.MaxRecords)
 	for _, bound := range []struct {
 		name         string
 		value, least int64
@@ -103,6 +112,8 @@ func New(s store.Store, c Config) (*History, error) {
 		{"max_chain", c.MaxChain, 1, 256 << 20},
 		{"max_records", int64(c.MaxRecords), 1, 1 << 40},
 		{"max_bytes", c.MaxBytes, 1, 1 << 60},
+		{"max_keyless_bytes", c.MaxKeylessBytes, 1, 1 << 60},
+		{"max_keyless_records", int64(c.MaxKeylessRecords), 1, 1 << 40},
 	} {
 		if bound.value < bound.least || bound.value > bound.most {
 			return nil, fmt.Errorf("%w: %s is %d; it must be from %d to %d", ErrInvalid, bound.name, bound.value, bound.least, bound.most)
@@ -131,6 +142,8 @@ func byDefault[T comparable](v *T, otherwise T) {
 type Tenant struct {
 	h    *History
 	name string // as it stands in the names of spaces
+
+	reader *reader // or nil
 }
 
 // Tenant returns the part of an owner, for instance of keystore's Record.Owner. Any text will do, but for "", which
@@ -140,10 +153,10 @@ func (h *History) Tenant(owner string) Tenant {
 	case owner == "":
 		return Tenant{}
 	case plainName(owner, 64):
-		return Tenant{h, owner}
+		return Tenant{h: h, name: owner}
 	}
 	sum := sha256.Sum256([]byte(owner))
-	return Tenant{h, "~" + hex.EncodeToString(sum[:])}
+	return Tenant{h: h, name: "~" + hex.EncodeToString(sum[:])}
 }
 
 // plainName tells whether s may stand in a space or be an id as it is.
@@ -171,11 +184,14 @@ const (
 	leaseSpace        = ":l"    // who runs a background response
 	chatSpace         = ":h"    // chat completions: what lists show and metadata
 	chatBodySpace     = ":b"    // chat completions: the rest
-	ledgerSpace       = ":u"    // how large each response, conversation and chat completion is
+	ledgerSpace       = ":u"    // how large each response, conversation and chat completion is, with its pointers
 	inlineEcho        = 2 << 10 // larger echoes are kept in echoSpace
 )
 
 func (t Tenant) space(kind string) string { return rootSpace + ":{" + t.name + "}" + kind }
+
+// unlisted tells whether a space is never listed, but for by its ids.
+func unlisted(kind string) bool { return kind == itemSpace }
 
 // ready refuses the zero Tenant.
 func (t Tenant) ready() error {
@@ -211,15 +227,21 @@ func timeOf(ms int64) time.Time {
 
 // get reads one value and opens it. raw is what a later swap must name.
 func (t Tenant) get(ctx context.Context, kind, id string) (plain, raw []byte, err error) {
-	if t.h == nil {
-		return nil, nil, ErrNotFound
-	}
-	raw, err = t.h.store.Get(ctx, t.space(kind), id)
+	raw, err = t.raw(ctx, kind, id)
 	if err != nil {
-		return nil, nil, t.h.failed(err)
+		return nil, nil, err
 	}
 	plain, err = t.open(kind, id, raw)
 	return plain, raw, err
+}
+
+// raw reads one value as it is stored.
+func (t Tenant) raw(ctx context.Context, kind, id string) ([]byte, error) {
+	if t.h == nil {
+		return nil, ErrNotFound
+	}
+	raw, err := t.h.store.Get(ctx, t.space(kind), id)
+	return raw, t.h.failed(err)
 }
 
 func (t Tenant) open(kind, id string, raw []byte) ([]byte, error) {
@@ -274,33 +296,4 @@ func gone(err error) error {
 		return nil
 	}
 	return err
-}
-
-// each runs f for 0 … n-1, at most eight at once: a database that writes to disk writes for all of them together.
-// It returns the first error after all have ended.
-func each(n int, f func(i int) error) error {
-	if n == 1 {
-		return f(0)
-	}
-	var (
-		next  atomic.Int64
-		wg    sync.WaitGroup
-		once  sync.Once
-		first error
-	)
-	for range min(n, 8) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				if err := f(i); err != nil {
-					once.Do(func() { first = err })
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return first
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"github.com/labiium/chat2response/convert/responses"
@@ -47,25 +48,57 @@ var prefixes = map[string]string{
 	"compaction":              "cmp_",
 }
 
-func newItemID(kind string) string {
+// mint makes ids for those items of one write that come without. They look like [NewID]'s, and their first digits are
+// the same, so that one pointer finds all of them, however many there are. The zero mint is ready.
+type mint struct {
+	tag  string // "": none was made yet
+	made int64
+}
+
+// tagSize and countSize are the digits of an id that is minted.
+const (
+	tagSize   = 36
+	countSize = 12
+)
+
+func (m *mint) id(kind string) string {
 	prefix, ok := prefixes[kind]
 	if !ok {
 		prefix = "item_"
 	}
-	return NewID(prefix)
+	if m.tag == "" {
+		m.tag = randomHex(tagSize / 2)
+	}
+	m.made++
+	return fmt.Sprintf("%s%s%0*x", prefix, m.tag, countSize, m.made)
+}
+
+// tagOf is the tag that an id has if it was minted; "" if it cannot have been. An id that merely looks so has a tag that
+// nothing is found by.
+func tagOf(id string) string {
+	digits := id[strings.LastIndexByte(id, '_')+1:]
+	if len(digits) != tagSize+countSize {
+		return ""
+	}
+	for _, c := range []byte(digits) {
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+			return ""
+		}
+	}
+	return digits[:tagSize]
 }
 
 const reference = "item_reference"
 
 // normal returns an item as it is kept and listed: with a type, an id and, where its kind has one, a status; the
 // content of a message as parts. https://platform.openai.com/docs/api-reference/responses/input-items
-func normal(item responses.Item) responses.Item {
+func normal(item responses.Item, ids *mint) responses.Item {
 	item.Type = item.Kind()
 	if item.Type == reference {
 		return responses.Item{Type: reference, ID: item.ID}
 	}
 	if item.ID == "" {
-		item.ID = newItemID(item.Type)
+		item.ID = ids.id(item.Type)
 	}
 	hasStatus := item.Type == "message" || strings.HasSuffix(item.Type, "_call") || strings.HasSuffix(item.Type, "_call_output")
 	if item.Status == "" && hasStatus {
@@ -97,6 +130,32 @@ func itemKey(id string) string {
 	}
 	sum := sha256.Sum256([]byte(id))
 	return "~" + hex.EncodeToString(sum[:])
+}
+
+// tagKey is the id in itemSpace of a tag. No item's id has one like it.
+func tagKey(tag string) string { return "#" + tag }
+
+// pointerKey is where the place of an item is filed in a write whose mint had this tag.
+func pointerKey(id, tag string) string {
+	if tag != "" && tagOf(id) == tag {
+		return tagKey(tag)
+	}
+	return itemKey(id)
+}
+
+// pointerKeys are those of items, each once.
+func pointerKeys(items []responses.Item, tag string) (keys []string) {
+	seen := map[string]bool{}
+	for i := range items {
+		if !pointable(&items[i]) {
+			continue
+		}
+		if key := pointerKey(items[i].ID, tag); !seen[key] {
+			seen[key] = true
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // storable tells whether an id can be that of a response or a chat completion. What is not was never stored.

@@ -2,11 +2,9 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/labiium/chat2response/convert/responses"
 )
@@ -71,13 +69,9 @@ func pointable(item *responses.Item) bool {
 // pointing is what is to be known of where items are, by their keys.
 type pointing map[string]pointer
 
-// to adds a place of items.
-func (p pointing) to(items []responses.Item, at place, until int64) {
-	for i := range items {
-		if !pointable(&items[i]) {
-			continue
-		}
-		key := itemKey(items[i].ID)
+// to adds a place of items, of which those that were given their ids now have the tag.
+func (p pointing) to(items []responses.Item, tag string, at place, until int64) {
+	for _, key := range pointerKeys(items, tag) {
 		if old, ok := p[key]; ok {
 			p[key] = old.merge(pointer{[]place{at}, until})
 			continue
@@ -86,101 +80,15 @@ func (p pointing) to(items []responses.Item, at place, until int64) {
 	}
 }
 
-// point files where items are, before what they are in is written: a pointer to nothing does no harm, an item without
-// one would not be found. What is left of p exists already; repoint changes it afterwards.
-func (t Tenant) point(ctx context.Context, p pointing) error {
-	keys := slices.Collect(maps.Keys(p))
-	filed := make([]bool, len(keys))
-	err := each(len(keys), func(i int) error {
-		value, err := encode(p[keys[i]])
-		if err != nil {
-			return err
-		}
-		err = t.swap(ctx, itemSpace, keys[i], nil, value, latest(), p[keys[i]].Until)
-		if errors.Is(err, ErrConflict) {
-			return nil
-		}
-		filed[i] = err == nil
-		return err
-	})
-	for i, key := range keys {
-		if filed[i] {
-			delete(p, key)
-		}
-	}
-	return err
-}
+// size is what pointers count for on the account, beside what they point at.
+func (p pointing) size() int64 { return pointerSize * int64(len(p)) }
 
-// latest is the place of a pointer in the order of its space. Nobody lists them, but a store in memory puts what is
-// the latest at the end at once, and everything else in the middle of all that it has.
-func latest() int64 { return time.Now().UnixMicro() }
-
-// repoint adds places to pointers that exist.
-func (t Tenant) repoint(ctx context.Context, p pointing) error {
-	keys := slices.Collect(maps.Keys(p))
-	return each(len(keys), func(i int) error {
-		for {
-			raw, err := t.h.store.Get(ctx, t.space(itemSpace), keys[i])
-			if err = gone(t.h.failed(err)); err != nil {
-				return err
-			}
-			next := p[keys[i]]
-			if raw != nil {
-				var old pointer
-				if err := decode(raw, &old); err != nil {
-					return err
-				}
-				next = old.merge(next)
-			}
-			value, err := encode(next)
-			if err != nil {
-				return err
-			}
-			if err := t.swap(ctx, itemSpace, keys[i], raw, value, latest(), next.Until); !errors.Is(err, ErrConflict) {
-				return err
-			}
-		}
-	})
-}
-
-// unpoint removes a place from the pointers to items.
-func (t Tenant) unpoint(ctx context.Context, items []responses.Item, from place) error {
-	var keys []string
-	for i := range items {
-		if pointable(&items[i]) {
-			keys = append(keys, itemKey(items[i].ID))
-		}
-	}
-	if len(keys) == 0 {
-		return nil
-	}
-	values, err := t.h.store.GetMany(ctx, t.space(itemSpace), keys)
-	if err != nil {
-		return t.h.failed(err)
-	}
-	return each(len(keys), func(i int) error {
-		var old pointer
-		if values[i] == nil || decode(values[i], &old) != nil {
-			return nil
-		}
-		p := old.without(from)
-		if len(p.Places) == len(old.Places) {
-			return nil
-		}
-		var value []byte
-		var err error
-		if len(p.Places) > 0 {
-			if value, err = encode(p); err != nil {
-				return err
-			}
-		}
-		err = t.swap(ctx, itemSpace, keys[i], values[i], value, latest(), p.Until)
-		if errors.Is(err, ErrConflict) {
-			return nil // changed at this moment; a place too many does no harm
-		}
-		return err
-	})
-}
+const (
+	// pointerSize is what a pointer counts for: its name and value, and what the stores need to keep it.
+	pointerSize = 200
+	// maxPointers bounds the pointers of one write.
+	maxPointers = 100_000
+)
 
 // lookup finds items by their ids; those that are not there are not in the result. It looks in the latest place of
 // each, then, for those that are not there any more, in the one before. What it reads at once is bounded by MaxChain,
@@ -190,24 +98,9 @@ func (t Tenant) lookup(ctx context.Context, ids []string) (map[string]responses.
 	if t.h == nil || len(ids) == 0 {
 		return found, nil
 	}
-	keys := make([]string, len(ids))
-	for i, id := range ids {
-		keys[i] = itemKey(id)
-	}
-	values, err := t.h.store.GetMany(ctx, t.space(itemSpace), keys)
+	wanted, err := t.placesOf(ctx, ids)
 	if err != nil {
-		return nil, t.h.failed(err)
-	}
-	wanted := map[string][]place{}
-	for i, raw := range values {
-		if raw == nil {
-			continue
-		}
-		var p pointer
-		if err := decode(raw, &p); err != nil {
-			return nil, err
-		}
-		wanted[ids[i]] = p.Places
+		return nil, err
 	}
 	take := func(items []responses.Item) {
 		for i := range items {
@@ -219,7 +112,7 @@ func (t Tenant) lookup(ctx context.Context, ids []string) (map[string]responses.
 	}
 	for len(wanted) > 0 {
 		inResponses := map[string]int64{}
-		inChunks := map[incarnation][]int64{}
+		inChunks := map[incarnation]map[int64]int64{}
 		for id, places := range wanted {
 			if len(places) == 0 {
 				delete(wanted, id)
@@ -232,7 +125,10 @@ func (t Tenant) lookup(ctx context.Context, ids []string) (map[string]responses.
 				continue
 			}
 			in := incarnation{p.Conversation, p.Incarnation}
-			inChunks[in] = append(inChunks[in], p.Chunk)
+			if inChunks[in] == nil {
+				inChunks[in] = map[int64]int64{}
+			}
+			inChunks[in][p.Chunk] = p.Size
 		}
 		if err := t.takeChunks(ctx, inChunks, take); err != nil {
 			return nil, err
@@ -244,11 +140,59 @@ func (t Tenant) lookup(ctx context.Context, ids []string) (map[string]responses.
 	return found, nil
 }
 
+// placesOf returns the places of items that their pointers know, by the items' ids, the latest last: those of the tag
+// that an id may have been given with, and then its own, of when the client has sent it again.
+func (t Tenant) placesOf(ctx context.Context, ids []string) (map[string][]place, error) {
+	var keys []string
+	asked := map[string]bool{}
+	ask := func(key string) {
+		if !asked[key] {
+			asked[key] = true
+			keys = append(keys, key)
+		}
+	}
+	for _, id := range ids {
+		if tag := tagOf(id); tag != "" {
+			ask(tagKey(tag))
+		}
+		ask(itemKey(id))
+	}
+	values, err := t.h.store.GetMany(ctx, t.space(itemSpace), keys)
+	if err != nil {
+		return nil, t.h.failed(err)
+	}
+	places := map[string][]place{}
+	for i, raw := range values {
+		if raw == nil {
+			continue
+		}
+		var p pointer
+		if err := decode(raw, &p); err != nil {
+			return nil, err
+		}
+		places[keys[i]] = p.Places
+	}
+	found := map[string][]place{}
+	for _, id := range ids {
+		all := places[itemKey(id)]
+		if tag := tagOf(id); tag != "" {
+			all = append(slices.Clone(places[tagKey(tag)]), all...)
+		}
+		if len(all) > 0 {
+			found[id] = all
+		}
+	}
+	return found, nil
+}
+
 // takeResponses gives take the items of responses, some at once.
 func (t Tenant) takeResponses(ctx context.Context, sizes map[string]int64, take func([]responses.Item)) error {
 	var batch []string
 	var size int64
 	read := func() error {
+		if err := t.hold(size); err != nil {
+			return err
+		}
 		values, err := t.getMany(ctx, responseSpace, batch)
 		batch, size = batch[:0], 0
 		if err != nil {
@@ -258,7 +202,7 @@ func (t Tenant) takeResponses(ctx context.Context, sizes map[string]int64, take 
 			if v == nil {
 				continue
 			}
-			r, err := decodeRecord(v, false)
+			r, err := t.record(v, false)
 			if err != nil {
 				return err
 			}
@@ -280,10 +224,10 @@ func (t Tenant) takeResponses(ctx context.Context, sizes map[string]int64, take 
 // incarnation is one conversation of those that have borne an id.
 type incarnation struct{ key, name string }
 
-// takeChunks gives take the items of chunks, provided that their conversations are still there. A conversation is not
-// larger than MaxChain.
-func (t Tenant) takeChunks(ctx context.Context, chunks map[incarnation][]int64, take func([]responses.Item)) error {
-	for in, numbers := range chunks {
+// takeChunks gives take the items of chunks, whose numbers and sizes it is given, provided that their conversations are
+// still there. A conversation is not larger than MaxChain.
+func (t Tenant) takeChunks(ctx context.Context, chunks map[incarnation]map[int64]int64, take func([]responses.Item)) error {
+	for in, sizes := range chunks {
 		c, err := t.conversation(ctx, in.key)
 		if gone(err) != nil {
 			return err
@@ -291,11 +235,14 @@ func (t Tenant) takeChunks(ctx context.Context, chunks map[incarnation][]int64, 
 		if c.Incarnation != in.name {
 			continue
 		}
-		slices.Sort(numbers)
-		numbers = slices.Compact(numbers)
-		ids := make([]string, len(numbers))
-		for i, n := range numbers {
-			ids[i] = chunkID(n)
+		var ids []string
+		total := int64(0)
+		for _, number := range slices.Sorted(maps.Keys(sizes)) {
+			ids = append(ids, chunkID(number))
+			total += sizes[number]
+		}
+		if err := t.hold(total); err != nil {
+			return err
 		}
 		values, err := t.getMany(ctx, chunkSpace+in.name, ids)
 		if err != nil {
@@ -304,6 +251,9 @@ func (t Tenant) takeChunks(ctx context.Context, chunks map[incarnation][]int64, 
 		for _, v := range values {
 			if v == nil {
 				continue
+			}
+			if err := t.weighChunk(v); err != nil {
+				return err
 			}
 			c, err := decodeChunk(v)
 			if err != nil {

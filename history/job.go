@@ -42,6 +42,7 @@ func (t Tenant) Start(ctx context.Context, turn Turn, streamed bool) (*Job, erro
 	if s := turn.Response.Status; s != responses.Queued && s != responses.InProgress {
 		return nil, fmt.Errorf("%w: status %.20q of a response that is to run; it is queued or in_progress", ErrInvalid, s)
 	}
+	t = t.Within(nil) // the job outlives the request
 	s, err := t.prepare(ctx, turn)
 	if err != nil {
 		return nil, err
@@ -172,7 +173,7 @@ func (j *Job) Finish(ctx context.Context, response *responses.Response, last ...
 		return fmt.Errorf("response '%s' %w", j.id, ErrLost)
 	}
 	record := *j.saving.record
-	s := &saving{t: t, record: &record, spare: j.saving.spare}
+	s := &saving{t: t, record: &record, spare: j.saving.spare, ids: j.saving.ids}
 	if err := s.finish(ctx, response, j.thread); err != nil {
 		return err
 	}
@@ -206,57 +207,56 @@ func (s *saving) replace(ctx context.Context, was int64) error {
 	t, r := s.t, s.record
 	id, until := r.response.ID, untilFrom(time.Now(), t.h.c.TTL)
 	r.Until = min(r.Until, until)
-	room, err := t.reserve(ctx, 0, max(0, s.size-was), s.spare...)
+	pointers, charged := s.places(until)
+	room, err := t.reserve(ctx, s.chunk.records(), max(0, charged-was)+s.chunk.charge(), s.chunk.until(until), s.spare...)
 	if err != nil {
 		return err
 	}
 	defer room.free()
-	pointers, growth, err := s.places(ctx, until)
-	if err != nil {
-		return err
-	}
-	defer growth.free()
-	if err := t.point(ctx, pointers); err != nil {
-		return err
-	}
-	if s.echo != nil {
-		if err := t.replaceEcho(ctx, id, s.echo, r.Created, until); err != nil {
-			return err
-		}
-	}
-	if s.chunk != nil {
-		if err := s.chunk.write(ctx, growth); err != nil {
-			return err
-		}
-	}
 	plain, err := encodeRecord(r, s.items)
 	if err != nil {
 		return err
 	}
-	if r.raw, err = t.put(ctx, responseSpace, id, r.raw, plain, r.Created, until); err != nil {
-		if s.chunk != nil && errors.Is(err, ErrConflict) {
-			s.chunk.retract(context.WithoutCancel(ctx))
-		}
+	b := t.batch()
+	raw := b.put(responseSpace, id, r.raw, plain, r.Created, until, nil)
+	if err := s.joinEcho(ctx, b, until); err != nil {
 		return err
 	}
-	if err := t.amend(ctx, room, isResponse, id, s.size, 1, r.Created, until); err != nil {
+	if err := s.chunk.join(ctx, b); err != nil {
 		return err
 	}
-	return t.repoint(ctx, pointers)
+	entry := ledgerID(isResponse, id)
+	old, err := t.raw(ctx, ledgerSpace, entry)
+	if err = gone(err); err != nil {
+		return err
+	}
+	if old != nil { // else it was evicted, and so the record is gone too
+		b.swap(ledgerSpace, entry, old, ledgerValue(charged, 1, ""), r.Created, until, nil)
+	}
+	if err := b.point(pointers); err != nil {
+		return err
+	}
+	if err := b.commit(ctx, room); err != nil {
+		return err
+	}
+	r.raw = raw
+	return nil
 }
 
-// replaceEcho writes what repeats the request, unless it is there already.
-func (t Tenant) replaceEcho(ctx context.Context, id string, echo []byte, score, until int64) error {
-	for {
-		plain, raw, err := t.get(ctx, echoSpace, id)
-		if gone(err) != nil || (err == nil && bytes.Equal(plain, echo)) {
-			return gone(err)
-		}
-		_, err = t.put(ctx, echoSpace, id, raw, echo, score, until)
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
+// joinEcho writes what repeats the request, unless it is there already.
+func (s *saving) joinEcho(ctx context.Context, b *batch, until int64) error {
+	id := s.record.response.ID
+	plain, raw, err := s.t.get(ctx, echoSpace, id)
+	if err = gone(err); err != nil {
+		return err
 	}
+	switch {
+	case s.echo == nil && raw != nil:
+		b.drop(echoSpace, id)
+	case s.echo != nil && !bytes.Equal(plain, s.echo):
+		b.put(echoSpace, id, raw, s.echo, s.record.Created, until, nil)
+	}
+	return nil
 }
 
 // Close ends the job. A response that was not finished is failed from now on. It may be called more than once, and

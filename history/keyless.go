@@ -70,12 +70,17 @@ func newSecret(plain []byte) *secret {
 	return s
 }
 
+// anonymousName is the tenant of all who send no token. + is in no name that Tenant makes.
+const anonymousName = "+anonymous"
+
 // Keyless returns the part of a client that has no key of this gateway: whoever sends the same bearer token is the
 // same tenant, and all who send none are one, "anonymous". The token itself is not kept, only its HMAC under the
 // gateway's secret.
+//
+// Since anybody can invent tokens, all tenants that have one share [Config.MaxKeylessBytes] and MaxKeylessRecords.
 func (h *History) Keyless(ctx context.Context, bearer string) (Tenant, error) {
 	if bearer == "" {
-		return Tenant{h, "+anonymous"}, nil // + is in no name that Tenant makes
+		return Tenant{h: h, name: anonymousName}, nil
 	}
 	s, err := h.keep(ctx)
 	if err != nil {
@@ -83,7 +88,7 @@ func (h *History) Keyless(ctx context.Context, bearer string) (Tenant, error) {
 	}
 	mac := hmac.New(sha256.New, s.tenants)
 	mac.Write([]byte(bearer))
-	return Tenant{h, "+" + hex.EncodeToString(mac.Sum(nil))}, nil
+	return Tenant{h: h, name: "+" + hex.EncodeToString(mac.Sum(nil))}, nil
 }
 
 // Sealer makes ids for clients out of an upstream's, where the upstream keeps the state. Such an id says nothing but

@@ -31,6 +31,19 @@ func (w *watched) Swap(ctx ctxT, c store.Change) error {
 	return w.Store.Swap(ctx, c)
 }
 
+func (w *watched) SwapMany(ctx ctxT, changes []store.Change) error {
+	for _, c := range changes {
+		w.mu.Lock()
+		w.spaces[c.Space] = true
+		before := w.before
+		w.mu.Unlock()
+		if before != nil {
+			before(c)
+		}
+	}
+	return w.Store.SwapMany(ctx, changes)
+}
+
 // left is what is still in the store.
 func (w *watched) left(t testing.TB) (left []string) {
 	for space := range w.spaces {

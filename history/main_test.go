@@ -45,6 +45,12 @@ func (o *oneByOne) Swap(ctx ctxT, c store.Change) error {
 	return o.Store.Swap(ctx, c)
 }
 
+func (o *oneByOne) SwapMany(ctx ctxT, changes []store.Change) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.Store.SwapMany(ctx, changes)
+}
+
 func openStore(t testing.TB, m interface {
 	store.Module
 	caddy.Provisioner
@@ -122,6 +128,24 @@ func (p *patient) Swap(ctx ctxT, c store.Change) error {
 		}
 	}
 	return err
+}
+
+func (p *patient) SwapMany(ctx ctxT, changes []store.Change) error {
+	var unanswered bool
+	err := again(func() error {
+		err := p.Remote.SwapMany(ctx, changes)
+		unanswered = unanswered || errors.Is(err, store.ErrUnavailable)
+		return err
+	})
+	if !unanswered || !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	for _, c := range changes { // was the first attempt made after all?
+		if now, _ := p.Get(ctx, c.Space, c.ID); string(now) != string(c.New) {
+			return err
+		}
+	}
+	return nil
 }
 
 // onEach runs a test on every store, and once encrypted.

@@ -30,6 +30,8 @@ type meta struct {
 	Turns        int64  `json:"t,omitzero"`
 
 	Status string `json:"s"`
+	// Tag is what the ids have in common that the response's items were given here.
+	Tag string `json:"h,omitzero"`
 	// Items is how many items there are, and Inputs how many of them are input.
 	Items  int `json:"l,omitzero"`
 	Inputs int `json:"i,omitzero"`
@@ -109,14 +111,35 @@ func encodeRecord(r *record, items []byte) ([]byte, error) {
 	return appendPiece(appendPiece(appendPiece(b, m), response), items), nil
 }
 
-// decodeRecord reads a record; the response object only if it is wanted.
-func decodeRecord(b []byte, whole bool) (*record, error) {
-	var pieces [3][]byte
-	for i := range pieces {
-		var err error
-		if pieces[i], b, err = cutPiece(b); err != nil {
+// record reads a record that was read for a request; the response object only if it is wanted.
+func (t Tenant) record(b []byte, whole bool) (*record, error) {
+	if t.reader != nil {
+		pieces, err := cutRecord(b)
+		if err != nil {
 			return nil, err
 		}
+		if err := t.weigh(pieces[2]); err != nil {
+			return nil, err
+		}
+	}
+	return decodeRecord(b, whole)
+}
+
+// cutRecord returns the pieces of a record.
+func cutRecord(b []byte) (pieces [3][]byte, err error) {
+	for i := range pieces {
+		if pieces[i], b, err = cutPiece(b); err != nil {
+			return pieces, err
+		}
+	}
+	return pieces, nil
+}
+
+// decodeRecord is record on no account.
+func decodeRecord(b []byte, whole bool) (*record, error) {
+	pieces, err := cutRecord(b)
+	if err != nil {
+		return nil, err
 	}
 	r := &record{}
 	if err := decode(pieces[0], &r.meta); err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/labiium/chat2response/convert/responses"
+	"github.com/labiium/chat2response/store"
 )
 
 // Turn is a response to be stored, with what it answers.
@@ -56,6 +57,7 @@ type saving struct {
 	items  []byte // the record's, encoded
 	echo   []byte // kept apart, or nil
 	size   int64
+	ids    mint
 	chunk  *newChunk // what is appended to the conversation, or nil
 	spare  []string  // what it continues, as the ledger has it
 }
@@ -110,7 +112,7 @@ func (t Tenant) prepare(ctx context.Context, turn Turn) (*saving, error) {
 		known[past[i].ID] = pointable(&past[i])
 	}
 	for _, item := range turn.Input {
-		item = normal(item)
+		item = normal(item, &s.ids)
 		if known[item.ID] && pointable(&item) {
 			item = responses.Item{Type: reference, ID: item.ID}
 		}
@@ -126,14 +128,15 @@ func (s *saving) finish(ctx context.Context, response *responses.Response, threa
 	r.response, r.Status = *response, response.Status
 	r.items = slices.Clip(r.input())
 	for _, item := range response.Output {
-		r.items = append(r.items, normal(item))
+		r.items = append(r.items, normal(item, &s.ids))
 	}
+	r.Tag = s.ids.tag
 	r.response.Output = nil
 	if err := s.measure(); err != nil {
 		return err
 	}
 	if thread != nil && continuable(r.Status) {
-		s.chunk, err = s.t.nextChunk(ctx, thread, r.items)
+		s.chunk, err = s.t.nextChunk(ctx, thread, r.items, r.Tag)
 	}
 	return err
 }
@@ -159,74 +162,52 @@ func (s *saving) measure() error {
 	return nil
 }
 
-// create writes a new response. The record is last: it is there when everything is.
+// create writes a new response with all that belongs to it.
 func (s *saving) create(ctx context.Context) error {
 	t, r := s.t, s.record
 	id, until := r.response.ID, untilFrom(time.UnixMicro(r.Created), t.h.c.TTL)
-	room, err := t.reserve(ctx, 1, s.size, s.spare...)
+	pointers, charged := s.places(until)
+	room, err := t.reserve(ctx, 1+s.chunk.records(), charged+s.chunk.charge(), s.chunk.until(until), s.spare...)
 	if err != nil {
 		return err
 	}
 	defer room.free()
-	pointers, growth, err := s.places(ctx, until)
-	if err != nil {
-		return err
-	}
-	defer growth.free()
-	besides := []func() error{
-		func() error { return t.enter(ctx, room, isResponse, id, r.Created, until) },
-		func() error { return t.point(ctx, pointers) },
-		func() error {
-			_, err := t.put(ctx, echoSpace, id, nil, s.echo, r.Created, until)
-			return err
-		},
-	}
-	if s.echo == nil {
-		besides = besides[:2]
-	}
-	err = each(len(besides), func(i int) error { return besides[i]() })
-	if errors.Is(err, ErrConflict) {
-		return err // the id is another's, and so is its entry in the ledger
-	}
-	if err == nil && s.chunk != nil {
-		err = s.chunk.write(ctx, growth)
-	}
-	if err != nil {
-		s.undo(context.WithoutCancel(ctx))
-		return err
-	}
 	plain, err := encodeRecord(r, s.items)
 	if err != nil {
 		return err
 	}
-	if r.raw, err = t.put(ctx, responseSpace, id, nil, plain, r.Created, until); err != nil {
-		return err // perhaps it was written, so its ledger entry stays
+	b := t.batch()
+	inUse := func(context.Context, *store.Change) error {
+		return fmt.Errorf("%w: the id %s is in use", ErrConflict, id)
 	}
-	return t.repoint(ctx, pointers)
-}
-
-// places opens the conversation's chunk, if there is one, and returns where the items will stand and the room that the
-// chunk has reserved.
-func (s *saving) places(ctx context.Context, until int64) (pointers pointing, growth *reservation, err error) {
-	pointers, growth = pointing{}, &reservation{}
-	pointers.to(s.record.items, place{Response: s.record.response.ID, Size: s.size}, until)
-	if s.chunk == nil {
-		return pointers, growth, nil
-	}
-	if growth, err = s.chunk.open(ctx, s.spare); err != nil {
-		return nil, nil, err
-	}
-	pointers.to(s.chunk.items, s.chunk.place(), s.chunk.expires)
-	return pointers, growth, nil
-}
-
-// undo takes back what create has written before the record. What it misses expires.
-func (s *saving) undo(ctx context.Context) {
-	id := s.record.response.ID
+	b.swap(ledgerSpace, ledgerID(isResponse, id), nil, ledgerValue(charged, 0, ""), r.Created, until, inUse)
+	raw := b.put(responseSpace, id, nil, plain, r.Created, until, inUse)
 	if s.echo != nil {
-		_ = s.t.delete(ctx, echoSpace, id)
+		b.put(echoSpace, id, nil, s.echo, r.Created, until, inUse)
 	}
-	_ = s.t.strikeOff(ctx, isResponse, id)
+	if err := s.chunk.join(ctx, b); err != nil {
+		return err
+	}
+	if err := b.point(pointers); err != nil {
+		return err
+	}
+	if err := b.commit(ctx, room); err != nil {
+		return err
+	}
+	r.raw = raw
+	return nil
+}
+
+// places are where the items will stand, in the response and in its conversation, and what the response counts for with
+// its own.
+func (s *saving) places(until int64) (p pointing, charged int64) {
+	p = pointing{}
+	p.to(s.record.items, s.record.Tag, place{Response: s.record.response.ID, Size: s.size}, until)
+	charged = s.size + p.size()
+	if s.chunk != nil {
+		p.to(s.chunk.items, s.chunk.Tag, s.chunk.place(), s.chunk.expires)
+	}
+	return p, charged
 }
 
 // find reads a response's record.
@@ -234,11 +215,16 @@ func (t Tenant) find(ctx context.Context, id string, whole bool) (*record, error
 	if !storable(id) {
 		return nil, missing("Response", id)
 	}
+	if t.h != nil {
+		if err := t.holdEntry(ctx, isResponse, id); err != nil {
+			return nil, err
+		}
+	}
 	plain, raw, err := t.get(ctx, responseSpace, id)
 	if err != nil {
 		return nil, orMissing(err, "Response", id)
 	}
-	r, err := decodeRecord(plain, whole)
+	r, err := t.record(plain, whole)
 	if err != nil {
 		return nil, err
 	}
@@ -289,38 +275,51 @@ func (t Tenant) DeleteResponse(ctx context.Context, id string) error {
 	if err := t.removeResponse(ctx, id); err != nil {
 		return orMissing(err, "Response", id)
 	}
-	return t.strikeOff(ctx, isResponse, id)
+	t.lessen(ctx)
+	return nil
 }
 
-// removeResponse removes the record first, and then what is found only through it.
+// removeResponse removes a response with all that belongs to it, and then its events.
 func (t Tenant) removeResponse(ctx context.Context, id string) error {
-	plain, _, err := t.get(ctx, responseSpace, id)
-	if err != nil && !errors.Is(err, ErrUnreadable) {
-		return err
+	for {
+		r, err := t.tryRemove(ctx, id)
+		if errors.Is(err, ErrConflict) {
+			continue // it has gone on meanwhile
+		}
+		if err != nil || !r.Background {
+			return err
+		}
+		if err := t.endLease(ctx, id); err != nil {
+			return err
+		}
+		return t.removeEvents(ctx, id)
+	}
+}
+
+func (t Tenant) tryRemove(ctx context.Context, id string) (*record, error) {
+	raw, err := t.raw(ctx, responseSpace, id)
+	if err != nil {
+		return nil, err
 	}
 	r := &record{meta: meta{EchoApart: true, Background: true}} // what cannot be read may be anything
-	if err == nil {
+	if plain, err := t.open(responseSpace, id, raw); err == nil {
 		if known, err := decodeRecord(plain, false); err == nil {
 			r = known
 		}
 	}
-	if err := t.delete(ctx, responseSpace, id); err != nil {
-		return err
-	}
+	b := t.batch()
+	b.swap(responseSpace, id, raw, nil, 0, 0, nil)
 	if r.EchoApart {
-		if err := gone(t.delete(ctx, echoSpace, id)); err != nil {
-			return err
-		}
+		b.drop(echoSpace, id)
 	}
-	if r.Background {
-		if err := t.endLease(ctx, id); err != nil {
-			return err
-		}
-		if err := t.removeEvents(ctx, id); err != nil {
-			return err
-		}
+	if err := b.strike(ctx, ledgerID(isResponse, id)); err != nil {
+		return nil, err
 	}
-	return t.unpoint(ctx, r.items, place{Response: id})
+	err = b.unpoint(ctx, pointerKeys(r.items, r.Tag), place{Response: id})
+	if err == nil {
+		err = b.commit(ctx, nil)
+	}
+	return r, err
 }
 
 // InputItems lists the request's own input, normalized, the latest first unless the page says otherwise.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,8 +23,9 @@ type chunk struct {
 }
 
 type chunkMeta struct {
-	// Items is how many items there are.
-	Items int `json:"l,omitzero"`
+	// Items is how many items there are, and Tag what the ids have in common that were given here.
+	Items int    `json:"l,omitzero"`
+	Tag   string `json:"h,omitzero"`
 	// Own is the size of the items, Total that of the conversation up to here.
 	Own   int64 `json:"o"`
 	Total int64 `json:"a"`
@@ -95,6 +97,9 @@ func (t Tenant) chunk(ctx context.Context, incarnation string, number int64) (*c
 	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(t.hold(int64(len(plain))), t.weighChunk(plain)); err != nil {
+		return nil, err
+	}
 	c, err := decodeChunk(plain)
 	if err != nil {
 		return nil, err
@@ -116,8 +121,21 @@ func (t Tenant) putChunk(ctx context.Context, number int64, c *chunk, until int6
 	return err
 }
 
-// eachChunk calls f with the chunks beyond number from, so many to a read, until f returns false.
-func (t Tenant) eachChunk(ctx context.Context, incarnation string, from int64, limit int, reverse bool, f func(int64, *chunk) (bool, error)) error {
+// weighChunk is weigh of a chunk's items.
+func (t Tenant) weighChunk(plain []byte) error {
+	if t.reader == nil {
+		return nil
+	}
+	_, items, err := cutPiece(plain)
+	if err != nil {
+		return err
+	}
+	return t.weigh(items)
+}
+
+// eachChunk calls f with the chunks beyond number from, so many to a read, until f returns false. What they hold is on
+// the account if the caller has not put it there before (held).
+func (t Tenant) eachChunk(ctx context.Context, incarnation string, from int64, limit int, reverse, held bool, f func(int64, *chunk) (bool, error)) error {
 	p := store.Page{Limit: limit, Reverse: reverse}
 	if from > 0 {
 		p.After = store.Position{Score: from, ID: chunkID(from)}
@@ -130,6 +148,12 @@ func (t Tenant) eachChunk(ctx context.Context, incarnation string, from int64, l
 		for _, e := range page {
 			plain, err := t.open(chunkSpace+incarnation, e.ID, e.Value)
 			if err != nil {
+				return err
+			}
+			if !held {
+				err = t.hold(int64(len(plain)))
+			}
+			if err := errors.Join(err, t.weighChunk(plain)); err != nil {
 				return err
 			}
 			c, err := decodeChunk(plain)
@@ -150,21 +174,17 @@ func (t Tenant) eachChunk(ctx context.Context, incarnation string, from int64, l
 
 // locate finds the chunk an item is in: where its pointer says, else by looking through all.
 func (t Tenant) locate(ctx context.Context, key string, c *conversation, item string) (int64, *chunk, error) {
-	raw, err := t.h.store.Get(ctx, t.space(itemSpace), itemKey(item))
-	if err = gone(t.h.failed(err)); err != nil {
+	places, err := t.placesOf(ctx, []string{item})
+	if err != nil {
 		return 0, nil, err
 	}
-	var p pointer
-	if raw != nil {
-		if err := decode(raw, &p); err != nil {
-			return 0, nil, err
+	for _, p := range slices.Backward(places[item]) {
+		if p.Conversation != key || p.Incarnation != c.Incarnation {
+			continue
 		}
-	}
-	here := slices.IndexFunc(p.Places, func(p place) bool { return p.Conversation == key && p.Incarnation == c.Incarnation })
-	if here >= 0 {
-		found, err := t.chunk(ctx, c.Incarnation, p.Places[here].Chunk)
+		found, err := t.chunk(ctx, c.Incarnation, p.Chunk)
 		if err == nil && found.index(item) >= 0 {
-			return p.Places[here].Chunk, found, nil
+			return p.Chunk, found, nil
 		}
 		if gone(err) != nil {
 			return 0, nil, err
@@ -172,7 +192,7 @@ func (t Tenant) locate(ctx context.Context, key string, c *conversation, item st
 	}
 	var number int64
 	var found *chunk
-	err = t.eachChunk(ctx, c.Incarnation, 0, 64, false, func(n int64, c *chunk) (bool, error) {
+	err = t.eachChunk(ctx, c.Incarnation, 0, 64, false, false, func(n int64, c *chunk) (bool, error) {
 		if c.index(item) < 0 {
 			return true, nil
 		}
@@ -198,6 +218,7 @@ type Thread struct {
 	fresh bool  // it does not exist yet
 	last  int64 // number of its last chunk
 	total int64
+	keys  map[string]bool // of the pointers to its items
 }
 
 // Thread returns a conversation to be continued, or ErrNotFound. Reading it keeps it for another ConversationTTL. One
@@ -235,17 +256,25 @@ func (t Tenant) thread(ctx context.Context, key string, most int64) (*Thread, er
 	if err != nil {
 		return nil, err
 	}
-	thread := &Thread{ID: c.ID, t: t, key: key, conv: c}
+	thread := &Thread{ID: c.ID, t: t, key: key, conv: c, keys: map[string]bool{}}
 	limit := store.MaxPage
 	if most >= 0 {
 		limit = int(min(most, store.MaxPage))
 	}
-	err = t.eachChunk(ctx, c.Incarnation, 0, limit, false, func(number int64, chunk *chunk) (bool, error) {
+	if most < 0 { // else what is read of it is part of a chain
+		if err := t.holdEntry(ctx, isConversation, key); err != nil {
+			return nil, err
+		}
+	}
+	err = t.eachChunk(ctx, c.Incarnation, 0, limit, false, true, func(number int64, chunk *chunk) (bool, error) {
 		if most >= 0 && number > most {
 			return false, nil
 		}
 		thread.last = number
 		thread.Items = append(thread.Items, chunk.items...)
+		for _, key := range pointerKeys(chunk.items, chunk.Tag) {
+			thread.keys[key] = true
+		}
 		if thread.total += chunk.Own; thread.total > t.h.c.MaxChain {
 			return false, fmt.Errorf("%w: conversation '%s' is more than %d bytes (max_chain); delete items or begin a new one",
 				ErrTooLarge, c.ID, t.h.c.MaxChain)
@@ -269,18 +298,12 @@ func (t Tenant) prolongThread(ctx context.Context, thread *Thread) {
 	for i := range chunks {
 		chunks[i] = chunkID(int64(i + 1))
 	}
-	keys := make([]string, 0, len(thread.Items))
-	for i := range thread.Items {
-		if pointable(&thread.Items[i]) {
-			keys = append(keys, itemKey(thread.Items[i].ID))
-		}
-	}
 	spaces := []struct {
 		kind string
 		ids  []string
 	}{
 		{ledgerSpace, []string{ledgerID(isConversation, thread.key)}},
-		{itemSpace, keys},
+		{itemSpace, slices.Collect(maps.Keys(thread.keys))},
 		{chunkSpace + thread.conv.Incarnation, chunks},
 	}
 	for _, s := range spaces {
@@ -288,6 +311,7 @@ func (t Tenant) prolongThread(ctx context.Context, thread *Thread) {
 			return
 		}
 	}
+	t.keepGrant(ctx, until)
 	c := thread.conv
 	c.Until = until
 	if t.putConversation(ctx, thread.key, &c) == nil {
@@ -300,13 +324,14 @@ func (t Tenant) prolongThread(ctx context.Context, thread *Thread) {
 type newChunk struct {
 	*Thread
 	chunk
+	plain   []byte // encoded
 	number  int64
 	expires int64
 }
 
-// nextChunk makes the next chunk of a thread, of those items that it does not have yet, with references resolved. It
-// writes nothing. nil: there is nothing to add.
-func (t Tenant) nextChunk(ctx context.Context, thread *Thread, items []responses.Item) (*newChunk, error) {
+// nextChunk makes the next chunk of a thread, of those items that it does not have yet, with references resolved. Those
+// that were given their ids now have the tag. It writes nothing. nil: there is nothing to add.
+func (t Tenant) nextChunk(ctx context.Context, thread *Thread, items []responses.Item, tag string) (*newChunk, error) {
 	all, err := t.Resolve(ctx, thread.Items, items)
 	if err != nil {
 		return nil, err
@@ -316,8 +341,8 @@ func (t Tenant) nextChunk(ctx context.Context, thread *Thread, items []responses
 		return nil, nil
 	}
 	n := &newChunk{Thread: thread, number: thread.last + 1, expires: thread.conv.Until}
-	n.chunk = chunk{items: slices.Clone(added), incarnation: thread.conv.Incarnation, chunkMeta: chunkMeta{Total: thread.total}}
-	if _, err := n.chunk.encode(); err != nil {
+	n.chunk = chunk{items: slices.Clone(added), incarnation: thread.conv.Incarnation, chunkMeta: chunkMeta{Total: thread.total, Tag: tag}}
+	if n.plain, err = n.chunk.encode(); err != nil {
 		return nil, err
 	}
 	if n.Own > t.h.c.MaxResponse {
@@ -335,48 +360,89 @@ func (n *newChunk) place() place {
 	return place{Conversation: n.key, Incarnation: n.incarnation, Chunk: n.number, Size: n.Own}
 }
 
-// open makes room for the chunk, and creates the conversation if this is its first turn.
-func (n *newChunk) open(ctx context.Context, spare []string) (*reservation, error) {
-	room, err := n.t.reserve(ctx, 0, n.Own, spare...)
-	if err != nil || !n.fresh {
-		return room, err
+// charge is what the chunk counts for, and records how many there will be more. nil counts for nothing.
+func (n *newChunk) charge() int64 {
+	if n == nil {
+		return 0
 	}
-	if err := n.t.enterConversation(ctx, n.key, &n.conv); err != nil {
-		room.free()
-		return nil, n.lost(err)
-	}
-	return room, nil
+	return n.Own + pointerSize*int64(len(pointerKeys(n.items, n.Tag)))
 }
 
-// write appends the chunk.
-func (n *newChunk) write(ctx context.Context, room *reservation) error {
-	t := n.t
-	if err := t.putChunk(ctx, n.number, &n.chunk, n.expires); err != nil {
-		return n.lost(err)
+// until is the later end of the chunk and of something else.
+func (n *newChunk) until(other int64) int64 {
+	if n == nil {
+		return other
 	}
-	// If the conversation was deleted meanwhile, this chunk came too late to go with it.
-	c, err := t.conversation(ctx, n.key)
-	if gone(err) != nil {
+	return later(n.expires, other)
+}
+
+func (n *newChunk) records() int64 {
+	if n == nil || !n.fresh {
+		return 0
+	}
+	return 1
+}
+
+// join makes the chunk, and the conversation if this is its first turn, part of a batch. A conversation that was deleted
+// since, or to which another was appended, makes the batch fail as a whole. nil does nothing.
+func (n *newChunk) join(ctx context.Context, b *batch) error {
+	if n == nil {
+		return nil
+	}
+	if err := n.joinRecord(b); err != nil {
 		return err
 	}
-	if c.Incarnation != n.incarnation {
-		_ = t.delete(context.WithoutCancel(ctx), chunkSpace+n.incarnation, chunkID(n.number))
-		return missing("Conversation", n.ID)
+	again := func(context.Context, *store.Change) error { return n.lost() }
+	b.put(chunkSpace+n.incarnation, chunkID(n.number), nil, n.plain, n.number, n.expires, again)
+	entry := ledgerID(isConversation, n.key)
+	amend := func(ctx context.Context, c *store.Change) error {
+		old, err := n.t.raw(ctx, ledgerSpace, entry)
+		if err = gone(err); err != nil {
+			return err
+		}
+		// Without an entry it was not counted; with one and no record, that was left by a crash.
+		size := n.Total - n.Own
+		if old != nil && !n.fresh {
+			size, _ = parseValue(old)
+		}
+		c.Old, c.New = old, ledgerValue(size+n.charge(), n.number, n.incarnation)
+		return nil
 	}
-	return t.amend(ctx, room, isConversation, n.key, n.Total, n.number, time.Now().UnixMicro(), c.Until)
+	b.swap(ledgerSpace, entry, nil, ledgerValue(n.charge(), n.number, n.incarnation), time.Now().UnixMicro(), n.conv.Until, amend)
+	if n.fresh {
+		return nil
+	}
+	return amend(ctx, &b.changes[len(b.changes)-1])
 }
 
-// retract empties a chunk that was written for a response that is cancelled.
-func (n *newChunk) retract(ctx context.Context) {
-	n.items = nil
-	_ = n.t.putChunk(ctx, n.number, &n.chunk, n.expires)
+// joinRecord creates the conversation's record, or sees to it that it is still there.
+func (n *newChunk) joinRecord(b *batch) error {
+	if n.fresh {
+		plain, err := encode(&n.conv)
+		if err != nil {
+			return err
+		}
+		again := func(context.Context, *store.Change) error { return n.lost() }
+		n.conv.raw = b.put(conversationSpace, n.key, nil, plain, n.conv.CreatedAt, n.conv.Until, again)
+		return nil
+	}
+	again := func(ctx context.Context, c *store.Change) error {
+		now, err := n.t.conversation(ctx, n.key)
+		if gone(err) != nil {
+			return err
+		}
+		if now.Incarnation != n.incarnation {
+			return missing("Conversation", n.ID)
+		}
+		c.Old, c.New, c.Expires = now.raw, now.raw, timeOf(now.Until)
+		return nil
+	}
+	b.swap(conversationSpace, n.key, n.conv.raw, n.conv.raw, n.conv.CreatedAt, n.conv.Until, again)
+	return nil
 }
 
-// lost says what a conflict means here.
-func (n *newChunk) lost(err error) error {
-	if !errors.Is(err, ErrConflict) {
-		return err
-	}
+// lost counts a lost race for the conversation, and says so.
+func (n *newChunk) lost() error {
 	n.t.h.count.conflicts.Add(1)
 	return &conversationConflict{n.ID}
 }

@@ -15,9 +15,9 @@ import (
 )
 
 // What a tenant has is in its ledger: beside each response, conversation and chat completion a small entry with its
-// size, which the store lets expire with it. The entry is written first and removed last, so that whoever dies in
-// between leaves a tenant with too much on its account and never with too little. Reading the ledger is the whole
-// truth; a sum kept in this process saves reading it at each write.
+// size, which the store lets expire with it. An entry is written and removed together with what it stands for (but for
+// a conversation's, which is removed last), so a tenant has never less on its account than there is. Reading the ledger
+// is the whole truth; a sum kept in this process saves reading it at each write.
 //
 // Within one process the caps hold exactly: room is reserved, and made, before anything is written. Other processes
 // on the same Redis are seen at the next recount, so with n gateways a tenant may pass its caps by what the others
@@ -25,7 +25,8 @@ import (
 const (
 	recountRemote = 10 * time.Second
 	recountLocal  = time.Minute
-	// inFlight is how long an entry may be without the record it announces. Older ones were left by a crash.
+	// inFlight is how long an entry may be without the record it announces, as earlier versions write them, which may
+	// run beside this one. Older ones were left by a crash.
 	inFlight = 5 * time.Minute
 	// keptUsages is how many tenants' sums are kept in memory.
 	keptUsages = 10_000
@@ -42,6 +43,8 @@ const (
 type usage struct {
 	mu      sync.Mutex // of whoever reserves, recounts or makes room
 	counted time.Time
+	grant   grant       // of a stranger, as it was seen last
+	unsure  atomic.Bool // an act was not answered: perhaps there is more than the sums say
 
 	// gate is held for reading around a change of the ledger and of the sums, and for writing while the ledger is
 	// read, so that a recount sees both or neither.
@@ -80,17 +83,27 @@ func (h *History) usageOf(name string) *usage {
 // ledgerID and ledgerValue make an entry; parseLedger reads one.
 func ledgerID(kind byte, id string) string { return string(kind) + "." + id }
 
-// ledgerValue is a size and, of a conversation, the number of its chunk that it was told at.
-func ledgerValue(size, turn int64) []byte { return fmt.Appendf(nil, "%d %d", size, turn) }
+// ledgerValue is a size and, of a conversation, the number of its last chunk and its incarnation, by which the entry is
+// another's than that of one that bore its id before.
+func ledgerValue(size, turn int64, incarnation string) []byte {
+	value := fmt.Appendf(nil, "%d %d", size, turn)
+	if incarnation != "" {
+		value = fmt.Appendf(value, " %s", incarnation)
+	}
+	return value
+}
 
 func parseValue(value []byte) (size, turn int64) {
-	a, b, _ := strings.Cut(string(value), " ")
-	size, _ = strconv.ParseInt(a, 10, 64)
-	turn, _ = strconv.ParseInt(b, 10, 64)
+	fields := strings.Fields(string(value))
+	for len(fields) < 2 {
+		fields = append(fields, "")
+	}
+	size, _ = strconv.ParseInt(fields[0], 10, 64)
+	turn, _ = strconv.ParseInt(fields[1], 10, 64)
 	return size, turn
 }
 
-// reservation is room for what is about to be written. It must be used by enter or amend, or given back by free.
+// reservation is room for what is about to be written. It must be used by a batch, or given back by free.
 type reservation struct {
 	u             *usage
 	records, size int64
@@ -106,14 +119,12 @@ func (r *reservation) free() {
 
 // reserve makes room for so many more records and bytes, by removing the oldest if need be; those that the ledger has
 // as spare, which are being continued, only if there are no others.
-func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...string) (*reservation, error) {
+//
+// What is to be written lives until then, in Unix ms.
+func (t Tenant) reserve(ctx context.Context, records, size, until int64, spare ...string) (*reservation, error) {
 	h := t.h
 	if size > h.c.MaxBytes {
 		return nil, fmt.Errorf("%w: it is %d bytes, and everything of one owner may be %d (max_bytes)", ErrTooLarge, size, h.c.MaxBytes)
-	}
-	recount := recountLocal
-	if _, remote := h.store.(store.Remote); remote {
-		recount = recountRemote
 	}
 	if err := h.crowdOut(ctx, size, t, spare); err != nil {
 		return nil, err
@@ -121,13 +132,21 @@ func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...strin
 	u := h.usageOf(t.name)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if time.Since(u.counted) > recount {
+	if u.unsure.Swap(false) || time.Since(u.counted) > h.recountEvery() {
 		if err := t.recount(ctx, u); err != nil {
 			return nil, err
+		}
+		if t.stranger() {
+			t.giveBack(ctx, u)
 		}
 	}
 	if !u.fits(&h.c, records, size) {
 		if err := t.makeRoom(ctx, u, records, size, spare); err != nil {
+			return nil, err
+		}
+	}
+	if t.stranger() {
+		if err := t.share(ctx, u, records, size, until, spare); err != nil {
 			return nil, err
 		}
 	}
@@ -136,9 +155,38 @@ func (t Tenant) reserve(ctx context.Context, records, size int64, spare ...strin
 	return &reservation{u, records, size}, nil
 }
 
+// recountEvery is how long a sum is good for.
+func (h *History) recountEvery() time.Duration {
+	if _, remote := h.store.(store.Remote); remote {
+		return recountRemote
+	}
+	return recountLocal
+}
+
+// quiet waits a moment for what is being written for the tenant, and holds the gate if it returns true. Whoever needs
+// room is told soon that there is none.
+func (u *usage) quiet(ctx context.Context) bool {
+	for range 50 {
+		if u.gate.TryLock() {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(4 * time.Millisecond):
+		}
+	}
+	return false
+}
+
 func (t Tenant) recount(ctx context.Context, u *usage) error {
 	u.gate.Lock()
 	defer u.gate.Unlock()
+	return t.recountAlone(ctx, u)
+}
+
+// recountAlone is recount with the gate held.
+func (t Tenant) recountAlone(ctx context.Context, u *usage) error {
 	t.h.count.recounts.Add(1)
 	records, total := int64(0), int64(0)
 	err := t.ledger(ctx, store.MaxPage, func(e store.Entry) (bool, error) {
@@ -154,6 +202,15 @@ func (t Tenant) recount(ctx context.Context, u *usage) error {
 	u.bytes.Store(total)
 	u.counted = time.Now()
 	return nil
+}
+
+// Known reports whether anything is stored for the tenant. It reads one entry of its ledger.
+func (t Tenant) Known(ctx context.Context) (bool, error) {
+	if t.h == nil {
+		return false, nil
+	}
+	page, err := t.h.store.List(ctx, t.space(ledgerSpace), store.Page{Limit: 1})
+	return len(page) > 0, t.h.failed(err)
 }
 
 // ledger calls f with each entry, the oldest first, until f returns false.
@@ -184,7 +241,11 @@ func (t Tenant) makeRoom(ctx context.Context, u *usage, records, size int64, spa
 	}
 	if err == nil && !u.fits(c, records, size) {
 		// The sum was too high (something expired), or all there is is being written at this moment.
-		if err = t.recount(ctx, u); err == nil && !u.fits(c, records, size) {
+		if u.quiet(ctx) {
+			err = t.recountAlone(ctx, u)
+			u.gate.Unlock()
+		}
+		if err == nil && !u.fits(c, records, size) {
 			err = fmt.Errorf("%w: %d bytes more find no room beside what is being written for the same owner", ErrUnavailable, size)
 		}
 	}
@@ -201,13 +262,17 @@ func (t Tenant) evict(ctx context.Context, u *usage, spare []string, enough func
 			return true, nil
 		}
 		err := t.remove(ctx, e.ID[0], e.ID[2:])
-		if errors.Is(err, ErrNotFound) && time.Since(time.UnixMicro(e.Score)) < inFlight {
-			return true, nil // its record is being written
+		if errors.Is(err, ErrNotFound) {
+			if time.Since(time.UnixMicro(e.Score)) < inFlight {
+				return true, nil // its record is being written
+			}
+			b := t.batch()
+			b.swap(ledgerSpace, e.ID, e.Value, nil, 0, 0, nil)
+			if err = b.commit(ctx, nil); errors.Is(err, ErrConflict) {
+				return true, nil
+			}
 		}
-		if gone(err) != nil {
-			return false, err
-		}
-		if err := t.strike(ctx, u, e.ID); err != nil {
+		if err != nil {
 			return false, err
 		}
 		t.h.count.evicted.Add(1)
@@ -216,8 +281,9 @@ func (t Tenant) evict(ctx context.Context, u *usage, spare []string, enough func
 }
 
 // crowdOut makes room for so many more bytes in a store with a bound of its own, where all owners together may reach it
-// before one of them reaches MaxBytes: the oldest of whoever has the most gives way. What this process has written nothing
-// for since its start, or a change of the settings, is not known, and stays.
+// before one of them reaches MaxBytes: the oldest of whoever has the most gives way, strangers first. For a stranger only
+// its own give way, and the last eighth is not for strangers. What this process has written nothing for since its start,
+// or a change of the settings, is not known, and stays.
 func (h *History) crowdOut(ctx context.Context, size int64, asks Tenant, spare []string) error {
 	s, ok := h.store.(store.Bounded)
 	if !ok {
@@ -225,17 +291,20 @@ func (h *History) crowdOut(ctx context.Context, size int64, asks Tenant, spare [
 	}
 	_, bound := s.Room()
 	need := min(2*size+bound/8, bound/2) // names and book-keeping, and what others write meanwhile
-	enough := func() bool {
+	missing := func() int64 {
 		free, _ := s.Room()
-		return free >= need
+		return need - free
 	}
-	if enough() {
+	if missing() <= 0 {
 		return nil
+	}
+	if asks.stranger() {
+		return h.crowdOutSelf(ctx, asks, spare, missing)
 	}
 	h.crowd.Lock()
 	defer h.crowd.Unlock()
 	tried := map[string]bool{}
-	for !enough() {
+	for missing() > 0 {
 		name, u := h.largest(tried)
 		if u == nil {
 			return nil // the store says what is missing
@@ -248,7 +317,7 @@ func (h *History) crowdOut(ctx context.Context, size int64, asks Tenant, spare [
 		before := u.records.Load()
 		err := t.evict(ctx, u, kept, func() bool {
 			removed = int(before - u.records.Load())
-			return removed >= 32 || enough() // by then another may have the most
+			return removed >= 32 || missing() <= 0 // by then another may have the most
 		})
 		u.mu.Unlock()
 		if err != nil {
@@ -259,20 +328,50 @@ func (h *History) crowdOut(ctx context.Context, size int64, asks Tenant, spare [
 	return nil
 }
 
-// largest is the usage of who has the most bytes, but for those who were tried.
+// crowdOutSelf is crowdOut for a stranger. It gives up nothing unless that is enough.
+func (h *History) crowdOutSelf(ctx context.Context, asks Tenant, spare []string, missing func() int64) error {
+	u := h.usageOf(asks.name)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.counted.IsZero() {
+		if err := asks.recount(ctx, u); err != nil {
+			return err
+		}
+	}
+	for _, kept := range [][]string{spare, nil} {
+		if u.bytes.Load() < missing() {
+			break
+		}
+		if err := asks.evict(ctx, u, kept, func() bool { return missing() <= 0 }); err != nil {
+			return err
+		}
+		if missing() <= 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: the store is nearly full, and nothing of another's gives way to a client without a key", ErrFull)
+}
+
+// largest is the usage of who has the most bytes, but for those who were tried; a stranger's, while there is one.
 func (h *History) largest(tried map[string]bool) (name string, most *usage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var stranger bool
 	for n, u := range h.usage {
-		if size := u.bytes.Load(); size > 0 && !tried[n] && (most == nil || size > most.bytes.Load()) {
-			name, most = n, u
+		size := u.bytes.Load()
+		if size <= 0 || tried[n] {
+			continue
+		}
+		is := Tenant{name: n}.stranger()
+		if most == nil || is && !stranger || is == stranger && size > most.bytes.Load() {
+			name, most, stranger = n, u, is
 		}
 	}
 	return name, most
 }
 
-// remove removes what a ledger entry stands for, but not the entry. A reader that comes meanwhile finds it whole or
-// not at all.
+// remove removes what a ledger entry stands for, and the entry. A reader that comes meanwhile finds it whole or not at
+// all.
 func (t Tenant) remove(ctx context.Context, kind byte, id string) error {
 	switch kind {
 	case isResponse:
@@ -285,72 +384,12 @@ func (t Tenant) remove(ctx context.Context, kind byte, id string) error {
 	return nil
 }
 
-// enter writes a new ledger entry for what was reserved.
-func (t Tenant) enter(ctx context.Context, r *reservation, kind byte, id string, created, until int64) error {
-	u, records, size := r.u, r.records, r.size
-	u.gate.RLock()
-	defer u.gate.RUnlock()
-	err := t.swap(ctx, ledgerSpace, ledgerID(kind, id), nil, ledgerValue(size, 0), created, until)
-	if errors.Is(err, ErrConflict) {
-		err = fmt.Errorf("%w: the id %s is in use", ErrConflict, id)
+// strike takes an entry off the ledger, as it is now, if there is one.
+func (b *batch) strike(ctx context.Context, entry string) error {
+	old, err := b.t.raw(ctx, ledgerSpace, entry)
+	if err = gone(err); err != nil || old == nil {
+		return err
 	}
-	if err == nil {
-		u.records.Add(records)
-		u.bytes.Add(size)
-	}
-	r.free()
-	return err
-}
-
-// amend changes an entry's size and its place among the oldest after a write; turn orders such writes. An entry that is
-// gone stays gone. Should it fail, or the process end before it, the next write to the same record says the same and
-// more.
-func (t Tenant) amend(ctx context.Context, r *reservation, kind byte, id string, size, turn, score, until int64) error {
-	u := r.u
-	u.gate.RLock()
-	defer u.gate.RUnlock()
-	defer r.free()
-	for {
-		old, err := t.h.store.Get(ctx, t.space(ledgerSpace), ledgerID(kind, id))
-		if err != nil {
-			return gone(t.h.failed(err))
-		}
-		before, since := parseValue(old)
-		if since > turn {
-			return nil // a later write was faster
-		}
-		err = t.swap(ctx, ledgerSpace, ledgerID(kind, id), old, ledgerValue(size, turn), score, until)
-		if err == nil {
-			u.bytes.Add(size - before)
-		}
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-}
-
-// strike removes an entry and takes it off the account.
-func (t Tenant) strike(ctx context.Context, u *usage, entry string) error {
-	u.gate.RLock()
-	defer u.gate.RUnlock()
-	for {
-		value, err := t.h.store.Get(ctx, t.space(ledgerSpace), entry)
-		if err != nil {
-			return gone(t.h.failed(err))
-		}
-		err = t.swap(ctx, ledgerSpace, entry, value, nil, 0, 0)
-		if err == nil {
-			size, _ := parseValue(value)
-			u.records.Add(-1)
-			u.bytes.Add(-size)
-		}
-		if !errors.Is(err, ErrConflict) {
-			return err
-		}
-	}
-}
-
-// strikeOff is strike after a deletion that a client has asked for.
-func (t Tenant) strikeOff(ctx context.Context, kind byte, id string) error {
-	return t.strike(ctx, t.h.usageOf(t.name), ledgerID(kind, id))
+	b.swap(ledgerSpace, entry, old, nil, 0, 0, nil)
+	return nil
 }

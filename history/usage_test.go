@@ -37,6 +37,19 @@ func (f *failing) Swap(ctx ctxT, c store.Change) error {
 	return f.Store.Swap(ctx, c)
 }
 
+func (f *failing) SwapMany(ctx ctxT, changes []store.Change) error {
+	f.mu.Lock()
+	refused := false
+	for _, c := range changes {
+		refused = refused || f.want != nil && f.want(c)
+	}
+	f.mu.Unlock()
+	if refused {
+		return fmt.Errorf("%w: told to", store.ErrUnavailable)
+	}
+	return f.Store.SwapMany(ctx, changes)
+}
+
 // holds checks that the ledger, the account and what is there agree.
 func holds(t testing.TB, of history.Tenant, records int64) {
 	t.Helper()

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,13 +21,27 @@ import (
 func init() { caddy.RegisterModule(Bbolt{}) }
 
 // Bbolt keeps everything in one file that one process has open. It needs no set-up. A write has reached the disk
-// when it returns.
+// when it returns, unless Sync says otherwise.
 //
 // A damaged file is never repaired, emptied or made anew: opening it fails, and the file stays as it was found.
 type Bbolt struct {
 	// Path is the file; its folder is made when missing. Mode 0600, new folders 0700.
 	// Default: chat2response/store.db in Caddy's data directory.
 	Path string `json:"path,omitempty"`
+	// Sync says when writes reach the disk:
+	//
+	//	always    before they are acknowledged, many at a time; nothing is lost, whatever happens
+	//	interval  within SyncInterval. What was written since is lost if the machine stops (not if the process does)
+	//	never     when the system writes them, which Linux does within half a minute or so
+	//
+	// With the last two, a machine that stops may also leave a damaged file, since pages reach the disk in any order:
+	// then the store refuses to open, and a backup is needed. Final changes (revocations) are on the disk in any case,
+	// in the journal beside the file, and so is all that was written before them. Several configurations of one
+	// file may differ: each writes in its own way, and what one writes for good is preceded by what the others have
+	// written. Default: always.
+	Sync string `json:"sync,omitempty"`
+	// SyncInterval is that of "interval". Default: 1s; at least 10ms.
+	SyncInterval caddy.Duration `json:"sync_interval,omitempty"`
 }
 
 // CaddyModule returns the module's name and constructor.
@@ -41,14 +54,42 @@ func (b *Bbolt) Provision(caddy.Context) error {
 	if b.Path == "" {
 		b.Path = filepath.Join(caddy.AppDataDir(), "chat2response", "store.db")
 	}
+	if b.Sync == SyncInterval && b.SyncInterval == 0 {
+		b.SyncInterval = caddy.Duration(time.Second)
+	}
 	return fill("bbolt path", &b.Path)
+}
+
+// Validate refuses what is none of the ways to write.
+func (b *Bbolt) Validate() error {
+	switch {
+	case b.Sync != "" && b.Sync != SyncAlways && b.Sync != SyncInterval && b.Sync != SyncNever:
+		return fmt.Errorf("bbolt: sync is %.40q; it must be always, interval or never", b.Sync)
+	case b.Sync != SyncInterval && b.SyncInterval != 0:
+		return errors.New("bbolt: sync_interval is for sync interval only")
+	case b.Sync == SyncInterval && time.Duration(b.SyncInterval) < 10*time.Millisecond:
+		return fmt.Errorf("bbolt: sync_interval is %s; it must be at least 10ms", time.Duration(b.SyncInterval))
+	}
+	return nil
 }
 
 // UnmarshalCaddyfile reads:
 //
-//	bbolt [<path>]
+//	bbolt [<path>] {
+//		path          <path>
+//		sync          always|interval|never
+//		sync_interval <duration>
+//	}
 func (b *Bbolt) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return parseBlock(d, setString(&b.Path), setting{"path": setString(&b.Path)})
+	return parseBlock(d, setString(&b.Path), setting{
+		"path": setString(&b.Path),
+		"sync": setString(&b.Sync),
+		"sync_interval": func(v string) error {
+			every, err := caddy.ParseDuration(v)
+			b.SyncInterval = caddy.Duration(every)
+			return err
+		},
+	})
 }
 
 // Open returns a share of the open file, opening it if this process has not. It waits at most a second for another
@@ -62,11 +103,19 @@ func (b *Bbolt) Open(context.Context) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &boltShare{boltDB: db, release: release}, nil
+	s := &boltShare{boltDB: db, sync: always, release: release}
+	switch b.Sync {
+	case SyncInterval:
+		s.sync = within(b.SyncInterval)
+	case SyncNever:
+		s.sync = never
+	}
+	return s, nil
 }
 
 type boltShare struct {
 	*boltDB
+	sync    within // of its writes
 	release func() error
 }
 
@@ -102,11 +151,10 @@ type boltDB struct {
 	// caches are worth after it is not known.
 	failed atomic.Pointer[error]
 
-	// Writers queue here and whoever gets commit writes for all that wait, so that many writers share an fsync and
-	// a single one waits for nobody (bbolt's own Batch delays a lone writer by 10 ms).
-	queueLock sync.Mutex
-	queue     []*write
-	commit    sync.Mutex
+	queue queue
+
+	unsynced chan time.Duration // how soon what was written last is to be on the disk
+	dirty    atomic.Bool        // something was written that was not told to be on the disk
 }
 
 // boltOptions are those of every opening. The descriptor is captured because after a fault inside bbolt.Open, or later,
@@ -140,7 +188,7 @@ func openBolt(path string) (*boltDB, error) {
 			zap.String("path", path), zap.String("filesystem", kind))
 	}
 
-	b := &boltDB{path: path, worker: newWorker()}
+	b := &boltDB{path: path, worker: newWorker(), unsynced: make(chan time.Duration, 1)}
 	err := b.safely(func() (err error) {
 		b.db, err = bbolt.Open(path, 0o600, boltOptions(&b.file))
 		if err != nil {
@@ -163,6 +211,7 @@ func openBolt(path string) (*boltDB, error) {
 	}
 	b.worker.every(time.Minute, func() { _ = b.sweep(sweepMost) })
 	b.worker.wg.Go(b.walk)
+	b.worker.wg.Go(b.syncLater)
 	return b, nil
 }
 
@@ -202,6 +251,7 @@ func (b *boltDB) Destruct() error {
 	if b.failed.Load() != nil {
 		return nil // fail has closed what can be closed
 	}
+	_ = b.sync() // it has said so
 	return b.safely(b.db.Close)
 }
 
@@ -246,72 +296,11 @@ func (b *boltDB) view(ctx context.Context, f func(*bbolt.Tx) error) error {
 	return b.safely(func() error { return b.db.View(f) })
 }
 
-// write is one writer in the queue. apply changes the transaction, or returns ErrConflict or ErrNotFound having
-// changed nothing; any other error undoes the whole transaction, for all who share it.
-type write struct {
-	apply func(*buckets) error
-	final *Change // to be put in the journal when apply succeeded
-	done  bool
-	err   error
-}
-
-func (b *boltDB) update(ctx context.Context, final *Change, apply func(*buckets) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	w := &write{apply: apply, final: final}
-	b.queueLock.Lock()
-	b.queue = append(b.queue, w)
-	b.queueLock.Unlock()
-
-	b.commit.Lock()
-	defer b.commit.Unlock()
-	if w.done {
-		return w.err
-	}
-	b.queueLock.Lock()
-	queue := b.queue
-	b.queue = nil
-	b.queueLock.Unlock()
-	err := b.safely(func() error {
-		return b.db.Update(func(tx *bbolt.Tx) error { return b.applyAll(tx, queue) })
-	})
-	if err != nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrCorrupt) {
-		err = fmt.Errorf("%w: bbolt: writing %s: %w", ErrUnavailable, b.path, err)
-	}
-	for _, w := range queue {
-		w.done = true
-		if err != nil {
-			w.err = err
-		}
-	}
-	return w.err
-}
-
-// applyAll runs in the transaction. Its last act is the journal: were it first, a change that is refused would be
-// journaled; were it after the commit, a crash between the two would lose it.
-func (b *boltDB) applyAll(tx *bbolt.Tx, queue []*write) error {
-	buckets := openBuckets(tx)
-	var finals []*Change
-	for _, w := range queue {
-		w.err = w.apply(buckets)
-		if w.err != nil && !errors.Is(w.err, ErrConflict) && !errors.Is(w.err, ErrNotFound) {
-			return w.err
-		}
-		if w.err == nil && w.final != nil {
-			finals = append(finals, w.final)
-		}
-	}
-	if len(finals) == 0 {
-		return nil
-	}
-	return b.journal.append(buckets.meta, finals)
-}
-
 // Interface guards
 var (
 	_ Module                = (*Bbolt)(nil)
 	_ Store                 = (*boltShare)(nil)
 	_ caddy.Provisioner     = (*Bbolt)(nil)
+	_ caddy.Validator       = (*Bbolt)(nil)
 	_ caddyfile.Unmarshaler = (*Bbolt)(nil)
 )

@@ -2,12 +2,16 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -18,7 +22,7 @@ import (
 //
 //	meta    "format" "1"; "id" the store's name for itself; "finals" how many Final changes it has seen
 //	data    space 0 id            → score, expiry, value
-//	order   space 0 score id      → nothing
+//	order   space 0 score id      → nothing; none of a value whose score is unlistedScore
 //	expiry  milliseconds, data's key → nothing
 //
 // Numbers are 8 bytes, big-endian, the score with its sign bit turned so that bytes sort as numbers do.
@@ -36,7 +40,9 @@ var (
 const (
 	boltFormat = "1"
 	headerSize = 16
-	sweepMost  = 1000 // expired values removed in one transaction
+	// unlistedScore is no score (those end at 2^53), but that of a value with no place in the order.
+	unlistedScore = math.MinInt64
+	sweepMost     = 1000 // expired values removed in one transaction
 )
 
 type buckets struct{ meta, data, order, expiry *bbolt.Bucket }
@@ -84,23 +90,52 @@ func alive(s stored, now int64) bool {
 	return s != nil && (s.expires() == 0 || now < s.expires())
 }
 
+// put makes what is at (space, p.ID) this value, writing only what is not so already.
 func (b *buckets) put(space string, p Position, expires int64, value []byte) error {
 	key := dataKey(space, p.ID)
-	if err := b.remove(space, p.ID); err != nil {
-		return err
+	old := b.get(key)
+	if old != nil && old.score() == p.Score && old.expires() == expires && bytes.Equal(old.value(), value) {
+		return nil
 	}
-	v := make([]byte, 0, headerSize+len(value))
-	v = binary.BigEndian.AppendUint64(v, uint64(p.Score))
-	v = binary.BigEndian.AppendUint64(v, uint64(expires))
-	if err := b.data.Put(key, append(v, value...)); err != nil {
-		return err
+	// Before data.Put, for old is in the page that it changes.
+	if old != nil && old.score() != p.Score {
+		if err := b.unlist(space, Position{old.score(), p.ID}); err != nil {
+			return err
+		}
 	}
-	if expires != 0 {
+	if p.Score != unlistedScore && (old == nil || old.score() != p.Score) {
+		if err := b.order.Put(orderKey(space, p), nil); err != nil {
+			return err
+		}
+	}
+	if old != nil && old.expires() != expires {
+		if err := b.neverExpire(old, key); err != nil {
+			return err
+		}
+	}
+	if expires != 0 && (old == nil || old.expires() != expires) {
 		if err := b.expiry.Put(expiryKey(expires, key), nil); err != nil {
 			return err
 		}
 	}
-	return b.order.Put(orderKey(space, p), nil)
+	v := make([]byte, 0, headerSize+len(value))
+	v = binary.BigEndian.AppendUint64(v, uint64(p.Score))
+	v = binary.BigEndian.AppendUint64(v, uint64(expires))
+	return b.data.Put(key, append(v, value...))
+}
+
+func (b *buckets) unlist(space string, p Position) error {
+	if p.Score == unlistedScore {
+		return nil
+	}
+	return b.order.Delete(orderKey(space, p))
+}
+
+func (b *buckets) neverExpire(s stored, key []byte) error {
+	if s.expires() == 0 {
+		return nil
+	}
+	return b.expiry.Delete(expiryKey(s.expires(), key))
 }
 
 func (b *buckets) remove(space, id string) error {
@@ -109,15 +144,25 @@ func (b *buckets) remove(space, id string) error {
 	if old == nil {
 		return nil
 	}
-	if old.expires() != 0 {
-		if err := b.expiry.Delete(expiryKey(old.expires(), key)); err != nil {
-			return err
-		}
+	if err := b.neverExpire(old, key); err != nil {
+		return err
 	}
-	if err := b.order.Delete(orderKey(space, Position{old.score(), id})); err != nil {
+	if err := b.unlist(space, Position{old.score(), id}); err != nil {
 		return err
 	}
 	return b.data.Delete(key)
+}
+
+// swap makes a change that wins.
+func (b *buckets) swap(c *Change) error {
+	if c.New == nil {
+		return b.remove(c.Space, c.ID)
+	}
+	score := c.Score
+	if c.Unlisted {
+		score = unlistedScore
+	}
+	return b.put(c.Space, Position{score, c.ID}, millis(c.Expires), c.New)
 }
 
 func (b *boltDB) Get(ctx context.Context, space, id string) (value []byte, err error) {
@@ -155,47 +200,72 @@ func (b *boltDB) GetMany(ctx context.Context, space string, ids []string) ([][]b
 	return values, nil
 }
 
-func (b *boltDB) Swap(ctx context.Context, c Change) error {
-	if err := c.check(); err != nil {
-		return err
-	}
-	var final *Change
-	if c.Final {
-		final = &c
-	}
-	return b.update(ctx, final, func(db *buckets) error {
-		v := db.get(dataKey(c.Space, c.ID))
-		if !alive(v, time.Now().UnixMilli()) {
-			v = nil
-		}
-		if (v == nil) != (c.Old == nil) || (v != nil && !bytes.Equal(v.value(), c.Old)) {
-			return ErrConflict
-		}
-		if c.New == nil {
-			return db.remove(c.Space, c.ID)
-		}
-		return db.put(c.Space, Position{c.Score, c.ID}, millis(c.Expires), c.New)
-	})
+func (s *boltShare) Swap(ctx context.Context, c Change) error {
+	return one(s.SwapMany(ctx, []Change{c}))
 }
 
-func (b *boltDB) Delete(ctx context.Context, space, id string) error {
+func (s *boltShare) SwapMany(ctx context.Context, changes []Change) error {
+	if err := checkAll(changes); err != nil || len(changes) == 0 {
+		return err
+	}
+	// In order: bbolt splits its pages only at the end of a transaction, and until then makes room among all that was
+	// put in before, which for thousands in any order takes seconds.
+	ordered := make([]*Change, len(changes))
+	for i := range changes {
+		ordered[i] = &changes[i]
+	}
+	slices.SortFunc(ordered, func(a, b *Change) int {
+		return cmp.Or(strings.Compare(a.Space, b.Space), strings.Compare(a.ID, b.ID))
+	})
+	w := &write{sync: s.sync, apply: func(db *buckets) error {
+		now := time.Now().UnixMilli()
+		var lost []int
+		for i := range changes {
+			c := &changes[i]
+			v := db.get(dataKey(c.Space, c.ID))
+			if !alive(v, now) {
+				v = nil
+			}
+			if v == nil && !c.wins(nil) || v != nil && !c.wins(v.value()) {
+				lost = append(lost, i)
+			}
+		}
+		if len(lost) > 0 {
+			return conflict(lost)
+		}
+		for _, c := range ordered {
+			if err := db.swap(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	for i := range changes {
+		if changes[i].Final {
+			w.finals = append(w.finals, &changes[i])
+		}
+	}
+	return s.update(ctx, w)
+}
+
+func (s *boltShare) Delete(ctx context.Context, space, id string) error {
 	if err := checkNames(space, id); err != nil {
 		return err
 	}
-	return b.update(ctx, nil, func(db *buckets) error {
+	return s.update(ctx, &write{sync: s.sync, apply: func(db *buckets) error {
 		if !alive(db.get(dataKey(space, id)), time.Now().UnixMilli()) {
 			return ErrNotFound
 		}
 		return db.remove(space, id)
-	})
+	}})
 }
 
-func (b *boltDB) Extend(ctx context.Context, space string, ids []string, until time.Time) error {
+func (s *boltShare) Extend(ctx context.Context, space string, ids []string, until time.Time) error {
 	if err := checkNames(space, ids...); err != nil {
 		return err
 	}
 	to := millis(until)
-	return b.update(ctx, nil, func(db *buckets) error {
+	return s.update(ctx, &write{sync: s.sync, apply: func(db *buckets) error {
 		now := time.Now().UnixMilli()
 		for _, id := range ids {
 			v := db.get(dataKey(space, id))
@@ -207,7 +277,7 @@ func (b *boltDB) Extend(ctx context.Context, space string, ids []string, until t
 			}
 		}
 		return nil
-	})
+	}})
 }
 
 func (b *boltDB) List(ctx context.Context, space string, p Page) (page []Entry, err error) {
@@ -271,7 +341,7 @@ func (b *boltDB) sweep(most int) error {
 	if err != nil || !found {
 		return err // nothing to write, so no fsync either
 	}
-	return b.update(context.Background(), nil, func(db *buckets) error {
+	return b.update(context.Background(), &write{apply: func(db *buckets) error {
 		var dead [][]byte
 		c := db.expiry.Cursor()
 		for k, _ := c.First(); k != nil && len(dead) < most; k, _ = c.Next() {
@@ -287,7 +357,7 @@ func (b *boltDB) sweep(most int) error {
 			}
 		}
 		return nil
-	})
+	}})
 }
 
 // walkMost is the largest file that is read through once after opening.
@@ -306,7 +376,12 @@ func (b *boltDB) walk() {
 		for k, v := c.First(); k != nil && b.worker.ctx.Err() == nil; k, v = c.Next() {
 			entries++
 			space, id, _ := bytes.Cut(k, []byte{0})
-			if len(v) <= headerSize || db.order.Get(orderKey(string(space), Position{stored(v).score(), string(id)})) == nil {
+			if len(v) <= headerSize {
+				wrong++
+				continue
+			}
+			score := stored(v).score()
+			if score != unlistedScore && db.order.Get(orderKey(string(space), Position{score, string(id)})) == nil {
 				wrong++
 			}
 		}

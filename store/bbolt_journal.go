@@ -172,7 +172,7 @@ func (b *boltDB) replay() error {
 	if len(lines) == 0 {
 		return nil
 	}
-	err := b.update(context.Background(), nil, apply)
+	err := b.update(context.Background(), &write{apply: apply})
 	if err == nil && repeated > 0 {
 		log("bbolt").Warn("revocations that the database did not have were made again; was a backup restored?",
 			zap.String("path", b.path), zap.Int("revocations", repeated))

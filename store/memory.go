@@ -110,7 +110,8 @@ type table struct {
 
 type row struct {
 	Entry
-	expires int64 // Unix ms; 0: never
+	expires  int64 // Unix ms; 0: never
+	unlisted bool
 }
 
 func (r *row) alive(now int64) bool { return r != nil && (r.expires == 0 || now < r.expires) }
@@ -181,31 +182,52 @@ func (m *memory) GetMany(ctx context.Context, space string, ids []string) ([][]b
 }
 
 func (m *memory) Swap(ctx context.Context, c Change) error {
-	if err := c.check(); err != nil {
+	return one(m.SwapMany(ctx, []Change{c}))
+}
+
+func (m *memory) SwapMany(ctx context.Context, changes []Change) error {
+	if err := checkAll(changes); err != nil {
 		return err
+	}
+	rows := make([]*row, len(changes)) // made before anybody has to wait for it
+	for i, c := range changes {
+		if c.New != nil {
+			rows[i] = &row{Entry{Position{c.Score, c.ID}, bytes.Clone(c.New)}, millis(c.Expires), c.Unlisted}
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.ready(ctx); err != nil {
 		return err
 	}
-	var now []byte
-	if r := m.find(c.Space, c.ID); r != nil {
-		now = r.Value
+	var lost []int
+	more := int64(0)
+	for i := range changes {
+		c := &changes[i]
+		var now []byte
+		if r := m.find(c.Space, c.ID); r != nil {
+			now = r.Value
+			more -= r.size()
+		}
+		if !c.wins(now) {
+			lost = append(lost, i)
+		}
+		if rows[i] != nil {
+			more += rows[i].size()
+		}
 	}
-	if (now == nil) != (c.Old == nil) || !bytes.Equal(now, c.Old) {
-		return ErrConflict
+	if len(lost) > 0 {
+		return conflict(lost)
 	}
-	if c.New == nil {
-		m.remove(c.Space, c.ID)
-		return nil
-	}
-	r := &row{Entry{Position{c.Score, c.ID}, bytes.Clone(c.New)}, millis(c.Expires)}
-	if m.used+r.size()-int64(len(c.Old)) > m.max {
+	if more > 0 && m.used+more > m.max {
 		return fmt.Errorf("%w: memory store holds %d bytes of its max_bytes %d", ErrFull, m.used, m.max)
 	}
-	m.remove(c.Space, c.ID)
-	m.insert(c.Space, r)
+	for i, c := range changes {
+		m.remove(c.Space, c.ID)
+		if rows[i] != nil {
+			m.insert(c.Space, rows[i])
+		}
+	}
 	return nil
 }
 
@@ -216,7 +238,9 @@ func (m *memory) insert(space string, r *row) {
 		m.spaces[space] = t
 	}
 	t.byID[r.ID] = r
-	t.order = slices.Insert(t.order, t.index(r.Position), r)
+	if !r.unlisted {
+		t.order = slices.Insert(t.order, t.index(r.Position), r)
+	}
 	m.used += r.size()
 }
 
@@ -226,18 +250,25 @@ func (m *memory) remove(space, id string) {
 		return
 	}
 	r := t.byID[id]
-	i := t.index(r.Position)
-	if i == 0 { // the oldest go first, and nothing need be moved for it
-		t.order[0] = nil
-		t.order = t.order[1:]
-	} else {
-		t.order = slices.Delete(t.order, i, i+1)
+	if !r.unlisted {
+		t.unlist(r)
 	}
 	delete(t.byID, id)
 	m.used -= r.size()
 	if len(t.byID) == 0 {
 		delete(m.spaces, space)
 	}
+}
+
+// unlist takes a row out of the order.
+func (t *table) unlist(r *row) {
+	i := t.index(r.Position)
+	if i == 0 { // the oldest go first, and nothing need be moved for it
+		t.order[0] = nil
+		t.order = t.order[1:]
+		return
+	}
+	t.order = slices.Delete(t.order, i, i+1)
 }
 
 // index is where p is in order, or would be.
@@ -280,10 +311,12 @@ func (m *memory) Extend(ctx context.Context, space string, ids []string, until t
 		if r == nil || r.expires == 0 || r.expires >= to {
 			continue
 		}
-		longer := &row{r.Entry, to}
+		longer := &row{r.Entry, to, r.unlisted}
 		t := m.spaces[space]
 		t.byID[id] = longer
-		t.order[t.index(r.Position)] = longer
+		if !r.unlisted {
+			t.order[t.index(r.Position)] = longer
+		}
 	}
 	return nil
 }
@@ -354,14 +387,13 @@ func (m *memory) sweepSpace(space string) {
 		return
 	}
 	now := time.Now().UnixMilli()
-	t.order = slices.DeleteFunc(t.order, func(r *row) bool {
-		if r.alive(now) {
-			return false
+	t.order = slices.DeleteFunc(t.order, func(r *row) bool { return !r.alive(now) })
+	for id, r := range t.byID {
+		if !r.alive(now) {
+			delete(t.byID, id)
+			m.used -= r.size()
 		}
-		delete(t.byID, r.ID)
-		m.used -= r.size()
-		return true
-	})
+	}
 	if len(t.byID) == 0 {
 		delete(m.spaces, space)
 	}

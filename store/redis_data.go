@@ -16,8 +16,9 @@ import (
 // order of a space is a sorted set named <prefix>idx:<space>: (no value's name ends in a colon). The value is written
 // first and is what counts; the set is put right by List, by repair and by the next write.
 //
-// Every script touches one key, so that all of this works in a cluster. Scripts compare raw strings: cjson would turn
-// [] into {} and round integers beyond 2^53. They are sent as text each time, some hundred bytes: a Redis that was
+// A script touches one key, or several whose spaces have their braces in common, so that all of this works in a
+// cluster; with the latter, values and their order are changed in one step. Scripts compare raw strings: cjson would
+// turn [] into {} and round integers beyond 2^53. They are sent as text each time, some hundred bytes: a Redis that was
 // restarted knows no SHA.
 const (
 	// swapScript: KEYS value; ARGV old, new (empty: none), ms to live (0: for ever), channel (empty: none), id.
@@ -33,15 +34,25 @@ end
 if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], ARGV[5]) end
 return 1`
 
-	// extendScript: KEYS anything that expires; ARGV ms to live.
+	// dropScript is swapScript for a removal of whatever is there, with the same arguments.
+	dropScript = `
+redis.call('DEL', KEYS[1])
+if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], ARGV[5]) end
+return 1`
+
+	// extendScript: KEYS any that expire; ARGV ms to live.
 	extendScript = `
-local ttl = redis.call('PTTL', KEYS[1])
-if ttl >= 0 and tonumber(ARGV[1]) > ttl then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+local live = tonumber(ARGV[1])
+for _, key in ipairs(KEYS) do
+  local ttl = redis.call('PTTL', key)
+  if ttl >= 0 and live > ttl then redis.call('PEXPIRE', key, ARGV[1]) end
+end
 return 1`
 )
 
 const (
 	redisTimeout = time.Second            // of one operation, whatever it consists of
+	redisChange  = 100 * time.Microsecond // more than that, for each change of a large SwapMany
 	waitReplicas = 100 * time.Millisecond // for min_replicas
 	skewWarning  = 2 * time.Second
 	skewError    = 30 * time.Second
@@ -101,6 +112,10 @@ func (db *redisDB) names(space string, ids []string) []string {
 // do runs one operation: not at all while the breaker is open, at most a second, and with every failure told as what
 // it is to the caller. Anything that Redis does not answer is ErrUnavailable.
 func (db *redisDB) do(ctx context.Context, f func(context.Context) error) error {
+	return db.doWithin(ctx, redisTimeout, f)
+}
+
+func (db *redisDB) doWithin(ctx context.Context, most time.Duration, f func(context.Context) error) error {
 	if db.closed.Load() {
 		return ErrClosed
 	}
@@ -110,7 +125,7 @@ func (db *redisDB) do(ctx context.Context, f func(context.Context) error) error 
 	if err := db.breaker.enter(); err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUnavailable, db.address, err)
 	}
-	limited, cancel := context.WithTimeout(ctx, redisTimeout)
+	limited, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	err := f(limited)
 	db.breaker.leave(verdict(ctx, err), err)
@@ -229,6 +244,9 @@ func (db *redisDB) getMany(ctx context.Context, names []string) ([][]byte, error
 }
 
 func (db *redisDB) Swap(ctx context.Context, c Change) error {
+	if tag(c.Space) != "" {
+		return one(db.SwapMany(ctx, []Change{c}))
+	}
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -237,8 +255,12 @@ func (db *redisDB) Swap(ctx context.Context, c Change) error {
 		channel = db.channel(c.Space)
 	}
 	live := toLive(c.Expires)
+	script := swapScript
+	if c.Drop {
+		script = dropScript
+	}
 	err := db.do(ctx, func(ctx context.Context) error {
-		reply, err := db.write(ctx, swapScript, db.name(c.Space, c.ID), c.Old, c.New, live, channel, c.ID)
+		reply, err := db.write(ctx, 0, script, []string{db.name(c.Space, c.ID)}, c.Old, c.New, live, channel, c.ID).int64()
 		if err != nil && !errors.Is(err, ErrNotDurable) {
 			return err
 		}
@@ -247,7 +269,7 @@ func (db *redisDB) Swap(ctx context.Context, c Change) error {
 		}
 		return ErrConflict
 	})
-	if err != nil && !errors.Is(err, ErrNotDurable) {
+	if err != nil && !errors.Is(err, ErrNotDurable) || c.Unlisted {
 		return err
 	}
 	if c.New == nil {
@@ -260,48 +282,79 @@ func (db *redisDB) Swap(ctx context.Context, c Change) error {
 
 // write runs a script that writes, once: a write that is repeated would find its own result and take it for somebody
 // else's. go-redis's cluster client repeats what it has no reply to, so in a cluster the key's node is asked directly,
-// and again only if it has said that it is not, or no longer, the one.
-func (db *redisDB) write(ctx context.Context, script, name string, args ...any) (int64, error) {
+// and again only if it has said that it is not, or no longer, the one. patience, if it is not 0, is how long an answer
+// may take in place of read_timeout.
+func (db *redisDB) write(ctx context.Context, patience time.Duration, script string, names []string, args ...any) reply {
 	if db.cluster == nil {
-		return db.writeOn(ctx, db.client, script, name, args...)
+		return db.writeOn(ctx, patient(db.client, patience), script, names, args...)
 	}
 	for try := 0; ; try++ {
-		master, err := db.cluster.MasterForKey(ctx, name)
+		master, err := db.cluster.MasterForKey(ctx, names[0])
 		if err != nil {
-			return 0, err
+			return reply{err: err}
 		}
-		reply, err := db.writeOn(ctx, master, script, name, args...)
-		if _, asking := redis.IsAskError(err); asking { // the slot is on its way; only the cluster client can follow it
-			return db.client.Eval(ctx, script, []string{name}, args...).Int64()
+		r := db.writeOn(ctx, patient(master, patience), script, names, args...)
+		if _, asking := redis.IsAskError(r.err); asking { // the slot is on its way; only the cluster client can follow it
+			return reply{cmd: db.client.Eval(ctx, script, names, args...)}
 		}
-		if _, moved := redis.IsMovedError(err); !moved || try == 3 {
-			return reply, err
+		if _, moved := redis.IsMovedError(r.err); !moved || try == 3 {
+			return r
 		}
 		db.cluster.ReloadState(ctx)
 		time.Sleep(10 * time.Millisecond << try)
 	}
 }
 
+// patient is a client that waits so long for an answer; 0: as long as it does anyway.
+func patient(c redis.Cmdable, wait time.Duration) redis.Cmdable {
+	if one, ok := c.(*redis.Client); ok && wait > 0 {
+		return one.WithTimeout(wait)
+	}
+	return c
+}
+
 // writeOn runs a script on one node, and waits for its replicas if they are wanted. WAIT counts those that have the
 // writes of its own connection, so both go through one.
-func (db *redisDB) writeOn(ctx context.Context, node redis.Cmdable, script, name string, args ...any) (int64, error) {
+func (db *redisDB) writeOn(ctx context.Context, node redis.Cmdable, script string, names []string, args ...any) reply {
 	if db.minimum == 0 {
-		return node.Eval(ctx, script, []string{name}, args...).Int64()
+		done := node.Eval(ctx, script, names, args...)
+		return reply{done, done.Err()}
 	}
 	var done, confirmed *redis.Cmd
 	_, err := node.Pipelined(ctx, func(p redis.Pipeliner) error {
-		done = p.Eval(ctx, script, []string{name}, args...)
+		done = p.Eval(ctx, script, names, args...)
 		confirmed = p.Do(ctx, "WAIT", db.minimum, waitReplicas.Milliseconds())
 		return nil
 	})
-	reply, evalErr := done.Int64()
-	if evalErr != nil {
-		return 0, errors.Join(evalErr, err)
+	if done.Err() != nil {
+		return reply{done, errors.Join(done.Err(), err)}
 	}
 	if n, err := confirmed.Int64(); err != nil || n < int64(db.minimum) {
-		return reply, fmt.Errorf("%w: %d of %d", ErrNotDurable, n, db.minimum)
+		return reply{done, fmt.Errorf("%w: %d of %d", ErrNotDurable, n, db.minimum)}
 	}
-	return reply, nil
+	return reply{cmd: done}
+}
+
+// reply is what a script has answered, and ErrNotDurable if it wrote and too few replicas know.
+type reply struct {
+	cmd *redis.Cmd
+	err error
+}
+
+func (r reply) int64() (int64, error) {
+	if r.err != nil && !errors.Is(r.err, ErrNotDurable) {
+		return 0, r.err
+	}
+	n, err := r.cmd.Int64()
+	return n, errors.Join(err, r.err)
+}
+
+func (r reply) int64s() ([]int64, error) {
+	if r.err != nil && !errors.Is(r.err, ErrNotDurable) {
+		return nil, r.err
+	}
+	n, err := r.cmd.Int64Slice()
+	return n, errors.Join(err, r.err)
 }
 
 // toLive is what is left until t in ms, 0 for ever. A time that is past is -1. Redis is told durations, not times, so
@@ -345,6 +398,9 @@ func (db *redisDB) Extend(ctx context.Context, space string, ids []string, until
 		return ctx.Err()
 	}
 	return db.read(ctx, func(ctx context.Context) error { // twice is once, so it may be repeated
+		if tag(space) != "" {
+			return db.client.Eval(ctx, extendScript, append(db.names(space, ids), db.indexName(space)), live).Err()
+		}
 		_, err := db.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, id := range ids {
 				p.Eval(ctx, extendScript, []string{db.name(space, id)}, live)

@@ -69,6 +69,14 @@ type Store interface {
 	// durable when it returns nil as far as the database is (bbolt: fsync; Redis: its appendfsync).
 	Swap(ctx context.Context, c Change) error
 
+	// SwapMany makes all of the changes or none, in one step that no other writer comes between, and as durable as
+	// Swap's. Each is held against what was there before all of them; if any Old is wrong, the error is a
+	// [*ConflictError], which names all that are. It is one transaction of bbolt's, and one script, one round trip, of
+	// Redis's, however many changes there are, up to [MaxChanges]. All their spaces must have the same text between
+	// braces, as "state:{a}" and "state:{a}:i" have, so that a Redis Cluster has them on one node; no value may be
+	// changed twice. No changes are no error. After ErrUnavailable all were made, or none.
+	SwapMany(ctx context.Context, changes []Change) error
+
 	// Delete removes the value whatever it is, or returns ErrNotFound.
 	Delete(ctx context.Context, space, id string) error
 
@@ -124,6 +132,11 @@ type Change struct {
 	Score int64
 	// Expires is when the value is gone by itself, to the millisecond; zero: never.
 	Expires time.Time
+	// Drop removes whatever is there, or nothing; Old and New are nil then. It never loses.
+	Drop bool
+	// Unlisted keeps the value out of List, which spares it its place in an order that nobody asks for. It is a
+	// property of a space: all changes of one have it or none has.
+	Unlisted bool
 	// Announce tells the watchers of every process.
 	Announce bool
 	// Final says that a restored backup must not undo this change (a revocation). Stores that are one file keep
@@ -167,7 +180,10 @@ type Entry struct {
 
 // check refuses a change that not every store could make.
 func (c Change) check() error {
-	if c.Old == nil && c.New == nil {
+	if c.Drop && (c.Old != nil || c.New != nil) {
+		return fmt.Errorf("%w: a removal of whatever is at %s/%s that names values", ErrName, c.Space, c.ID)
+	}
+	if c.Old == nil && c.New == nil && !c.Drop {
 		return fmt.Errorf("%w: a change of nothing into nothing at %s/%s", ErrName, c.Space, c.ID)
 	}
 	if (c.Old != nil && len(c.Old) == 0) || (c.New != nil && len(c.New) == 0) || len(c.New) > MaxValue {

@@ -41,6 +41,11 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"one creator wins", testCreateRace},
 		{"no update is lost", testUpdateRace},
 		{"spaces are apart", testSpaces},
+		{"many: all or none", testMany},
+		{"many: thousands at once", testManyThousands},
+		{"many: nothing is lost or made", testManyRace},
+		{"many: one order explains all", testManyLinearizable},
+		{"unlisted", testUnlisted},
 		{"context", testContext},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -513,6 +518,7 @@ func testClosed(t *testing.T, s store.Store) {
 	_, err = s.GetMany(ctx, "t.closed", []string{"a"})
 	want(t, err, store.ErrClosed)
 	want(t, s.Swap(ctx, store.Change{Space: "t.closed", ID: "b", New: []byte("v")}), store.ErrClosed)
+	want(t, s.SwapMany(ctx, []store.Change{{Space: "t.closed", ID: "b", New: []byte("v")}}), store.ErrClosed)
 	want(t, s.Delete(ctx, "t.closed", "a"), store.ErrClosed)
 	want(t, s.Extend(ctx, "t.closed", []string{"a"}, time.Now()), store.ErrClosed)
 	_, err = s.List(ctx, "t.closed", store.Page{})
