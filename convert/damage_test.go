@@ -13,8 +13,6 @@ import (
 	"github.com/labiium/chat2response/sse"
 )
 
-const tornMessage = "The upstream sent an event that is not JSON."
-
 // M6: an event that begins as JSON and is none, or that is not one of its API, fails the answer. It is not passed over.
 func TestDamagedChunksFail(t *testing.T) {
 	begin, end := content("a"), []string{content("c"), finish("stop"), "[DONE]"}
