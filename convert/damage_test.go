@@ -93,6 +93,16 @@ func TestDamagedEventsFail(t *testing.T) {
 	if r := outcomeFor(t, c.play(t, Responses, Responses), Responses); r.whole {
 		t.Errorf("a changed type of an item: %+v", r)
 	}
+	// An output that cannot be read is not none.
+	broken := strings.Replace(ended("completed", messageItem("m", "b")), `"content":[`, `"content":7,"contents":[`, 1)
+	c = streamCase{in: []string{opened(""), broken}}
+	if r := outcomeFor(t, c.play(t, Responses, Responses), Responses); r.whole {
+		t.Errorf("an output that cannot be read: %+v", r)
+	}
+	whole := `{"id":"resp_1","object":"response","status":"completed","model":"m","output":[{"type":"message","id":"m","role":"assistant","content":7}]}`
+	if resp, err := routeOf(t, Responses, Responses, "generic", "text").turn.Answer([]byte(whole)); err == nil {
+		t.Errorf("an output that cannot be read, whole: %+v", resp)
+	}
 	// A delta that never came shows where the whole text is told.
 	c = streamCase{in: []string{opened(""), added(0, messageItem("m", "")), delta("a"), delta("c"), ended("completed", messageItem("m", "abc"))}}
 	if r := outcomeFor(t, c.play(t, Responses, Responses), Responses); r.whole {

@@ -410,7 +410,9 @@ func (t *Turn) responsesAnswer(body []byte) (*responses.Response, error) {
 		if !jsontext.Value(body).IsValid(lenient) {
 			return nil, unreadable(body)
 		}
-		resp = salvage(body)
+		if resp = salvage(body); resp.Output == nil && holds(body, "output") {
+			return nil, unreadable(body)
+		}
 	}
 	if resp.ID == "" && resp.Output == nil {
 		if e := answerError(body); e != nil {

@@ -144,6 +144,9 @@ func (s *responsesStream) unreadable(e sse.Event) error {
 	}
 	switch {
 	case responses.Terminal(bare.Type):
+		if len(s.l.rungs) == 0 && holds(bare.Response, "output") && salvage(bare.Response).Output == nil {
+			return s.Close(unreadableEvent) // nothing else has told what is in it
+		}
 		s.ev = responses.Event{Type: bare.Type, Response: salvage(bare.Response)}
 		return s.take(e.Data)
 	case bare.Type == responses.EventCreated || bare.Type == responses.EventInProgress || bare.Type == responses.EventQueued:
@@ -168,6 +171,16 @@ func salvage(object jsontext.Value) *responses.Response {
 		}
 	}
 	return r
+}
+
+// holds reports whether an object has a member that is set, and no empty list.
+func holds(object jsontext.Value, name string) bool {
+	for member, value := range eachMember(object) {
+		if member == name && isSet(value) && string(value) != "[]" {
+			return true
+		}
+	}
+	return false
 }
 
 // take makes of an event what the client is to see.
