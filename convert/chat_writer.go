@@ -13,22 +13,23 @@ import (
 	"github.com/labiium/chat2response/sse"
 )
 
-// chatFace is what of a Chat client's request decides the form of its answer.
+// chatFace is what decides the form of a Chat client's answer, beside what it says.
 type chatFace struct {
+	// id is the answer's. Empty: made of the response's.
+	id string
 	// usage: the last chunk counts tokens (stream_options.include_usage).
 	usage bool
 	// legacy: the request used functions; the answer has function_call.
 	legacy bool
 }
 
-func faceOf(req *chat.Request) chatFace {
-	if req == nil {
-		return chatFace{}
+func (r *Request) face() chatFace {
+	face := chatFace{id: r.chatID}
+	if req := r.chat; req != nil {
+		face.usage = req.StreamOptions != nil && or(req.StreamOptions.IncludeUsage, false)
+		face.legacy = len(req.Tools) == 0 && len(req.Functions) > 0
 	}
-	return chatFace{
-		usage:  req.StreamOptions != nil && or(req.StreamOptions.IncludeUsage, false),
-		legacy: len(req.Tools) == 0 && len(req.Functions) > 0,
-	}
+	return face
 }
 
 // chatWriter writes the events of a response as the chunks of a Chat stream.
@@ -109,7 +110,7 @@ func (c *chatWriter) Event(e *responses.Event) error {
 
 func (c *chatWriter) start(r *responses.Response) error {
 	c.created = true
-	b := appendQuoted([]byte(`{"id":`), chatID(r.ID))
+	b := appendQuoted([]byte(`{"id":`), c.face.idOf(r))
 	b = append(b, `,"object":"chat.completion.chunk","created":`...)
 	b = strconv.AppendInt(b, int64(r.CreatedAt), 10)
 	b = appendQuoted(append(b, `,"model":`...), r.Model)
@@ -122,8 +123,13 @@ func (c *chatWriter) start(r *responses.Response) error {
 	return c.end(append(b, `"role":"assistant","content":"","refusal":null`...))
 }
 
-// chatID is a Chat id for a response's.
-func chatID(id string) string { return "chatcmpl-" + strings.TrimPrefix(id, "resp_") }
+// idOf is the Chat id of a response.
+func (f *chatFace) idOf(r *responses.Response) string {
+	if f.id != "" {
+		return f.id
+	}
+	return "chatcmpl-" + strings.TrimPrefix(r.ID, "resp_")
+}
 
 func (c *chatWriter) begin() []byte {
 	b := append(c.w.Begin(""), c.head...)
@@ -485,7 +491,7 @@ func completion(r *responses.Response, face chatFace) *chat.Completion {
 		choice.Logprobs = &chat.Logprobs{Content: probs}
 	}
 	return &chat.Completion{
-		ID: chatID(r.ID), Object: "chat.completion", Created: int64(r.CreatedAt), Model: r.Model,
+		ID: face.idOf(r), Object: "chat.completion", Created: int64(r.CreatedAt), Model: r.Model,
 		Choices: []chat.CompletionChoice{choice}, Usage: chatUsage(r.Usage), ServiceTier: r.ServiceTier,
 	}
 }

@@ -75,6 +75,10 @@ type Options struct {
 	// Carry seals the model's reasoning although the client does not carry it: the
 	// gateway itself does, between the turns of a [Splice].
 	Carry bool
+	// HideID gives a Chat client an id of its own for the answer of a Responses upstream,
+	// whose response's id it would be told else: it is one to be asked for with. Default:
+	// false.
+	HideID bool
 	// NewID makes an id that begins with prefix, such as "msg_". Default: random.
 	NewID func(prefix string) string
 	// Now is the clock. Default: [time.Now].

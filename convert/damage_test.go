@@ -13,8 +13,6 @@ import (
 	"github.com/labiium/chat2response/sse"
 )
 
-const tornMessage = "The upstream sent an event that is not JSON."
-
 // M6: an event that begins as JSON and is none, or that is not one of its API, fails the answer. It is not passed over.
 func TestDamagedChunksFail(t *testing.T) {
 	begin, end := content("a"), []string{content("c"), finish("stop"), "[DONE]"}
@@ -94,6 +92,16 @@ func TestDamagedEventsFail(t *testing.T) {
 	c := streamCase{in: []string{opened(""), added(0, strings.Replace(messageItem("m", ""), `"message"`, `"messbge"`, 1)), delta("a"), ended("completed")}}
 	if r := outcomeFor(t, c.play(t, Responses, Responses), Responses); r.whole {
 		t.Errorf("a changed type of an item: %+v", r)
+	}
+	// An output that cannot be read is not none.
+	broken := strings.Replace(ended("completed", messageItem("m", "b")), `"content":[`, `"content":7,"contents":[`, 1)
+	c = streamCase{in: []string{opened(""), broken}}
+	if r := outcomeFor(t, c.play(t, Responses, Responses), Responses); r.whole {
+		t.Errorf("an output that cannot be read: %+v", r)
+	}
+	whole := `{"id":"resp_1","object":"response","status":"completed","model":"m","output":[{"type":"message","id":"m","role":"assistant","content":7}]}`
+	if resp, err := routeOf(t, Responses, Responses, "generic", "text").turn.Answer([]byte(whole)); err == nil {
+		t.Errorf("an output that cannot be read, whole: %+v", resp)
 	}
 	// A delta that never came shows where the whole text is told.
 	c = streamCase{in: []string{opened(""), added(0, messageItem("m", "")), delta("a"), delta("c"), ended("completed", messageItem("m", "abc"))}}

@@ -29,6 +29,7 @@ type Request struct {
 	// More is added to the request by [Request.To].
 	More More
 
+	chatID  string        // what a Chat client is told, see [Options.HideID]
 	foreign bool          // a Chat client asks for what Responses has no word for
 	chat    *chat.Request // of a Chat client
 	size    int           // bytes of its body
@@ -170,6 +171,9 @@ type Turn struct {
 func (r *Request) To(to API, o Options) (*Turn, error) {
 	o.past = len(r.Past)
 	t := &Turn{to: to, req: r, o: o, names: &Names{}}
+	if o.HideID && to == Responses && r.chatID == "" { // one for all turns
+		r.chatID = o.newID("chatcmpl-")
+	}
 	var body interface{ Append([]byte) ([]byte, error) }
 	var err error
 	switch {
@@ -406,7 +410,9 @@ func (t *Turn) responsesAnswer(body []byte) (*responses.Response, error) {
 		if !jsontext.Value(body).IsValid(lenient) {
 			return nil, unreadable(body)
 		}
-		resp = salvage(body)
+		if resp = salvage(body); resp.Output == nil && holds(body, "output") {
+			return nil, unreadable(body)
+		}
 	}
 	if resp.ID == "" && resp.Output == nil {
 		if e := answerError(body); e != nil {
@@ -446,7 +452,7 @@ func (t *Turn) responsesAnswer(body []byte) (*responses.Response, error) {
 // events and writes the client's to w, which it leaves to the caller to send.
 func (r *Request) Writer(w *sse.Writer) Emit {
 	if r.Out == Chat {
-		return newChatWriter(w, faceOf(r.chat)).Event
+		return newChatWriter(w, r.face()).Event
 	}
 	return (&responsesWriter{w: w}).Event
 }
@@ -477,7 +483,7 @@ func (r *Request) Write(resp *responses.Response) ([]byte, error) {
 		if e := unanswerable(resp.Output); e != nil {
 			return nil, e
 		}
-		return completion(resp, faceOf(r.chat)).Append(make([]byte, 0, 1<<10))
+		return completion(resp, r.face()).Append(make([]byte, 0, 1<<10))
 	}
 	return resp.Append(make([]byte, 0, 1<<10+len(resp.Echo)))
 }

@@ -38,6 +38,14 @@ type rung struct {
 	argsEnd bool            // their done event has been emitted
 	done    bool
 	matched bool // the upstream's terminal event has it
+
+	places map[partPlace]*rungPart // of the parts that the upstream's events told of
+}
+
+// partPlace is where the upstream has a part: its index, among those of its type.
+type partPlace struct {
+	at  int
+	typ string
 }
 
 // rungPart is a part of an item.
@@ -45,7 +53,6 @@ type rungPart struct {
 	part  responses.Part // as it will be when done, but for what is in buf
 	kind  *partKind
 	index int
-	at    int // the upstream's index of it
 	buf   strings.Builder
 	ended bool // its text is
 	done  bool
@@ -146,7 +153,7 @@ func (l *ladder) openPart(r *rung, part responses.Part) (*rungPart, error) {
 	if part.Type == "summary_text" {
 		list = &r.summary
 	}
-	p := &rungPart{kind: partKinds[part.Type], index: len(*list), at: len(*list), part: part}
+	p := &rungPart{kind: partKinds[part.Type], index: len(*list), part: part}
 	if p.kind == nil {
 		p.kind = otherPart
 	} else { // its text, annotations and so on are still to be told

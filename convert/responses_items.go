@@ -199,14 +199,13 @@ func (s *responsesStream) inPart(r *rung) error {
 			typ = textTypes[r.item.Type]
 		}
 	}
-	list := r.parts
 	if typ == "summary_text" {
 		if r.item.Type != "reasoning" {
 			return nil
 		}
-		at, list = e.SummaryIndex, r.summary
+		at = e.SummaryIndex
 	}
-	p := partAt(list, at, typ)
+	p := r.partAt(at, typ)
 	if p == nil {
 		if textTypes[r.item.Type] == "" || e.Part == nil && (e.Type == responses.EventPartDone || e.Type == responses.EventSummaryPartDone) {
 			return nil
@@ -219,7 +218,10 @@ func (s *responsesStream) inPart(r *rung) error {
 		if p, err = s.l.openPart(r, opening); err != nil {
 			return err
 		}
-		p.at = at
+		if r.places == nil {
+			r.places = map[partPlace]*rungPart{}
+		}
+		r.places[partPlace{at, typ}] = p
 	}
 	switch e.Type {
 	case responses.EventTextDelta:
@@ -248,15 +250,8 @@ func (s *responsesStream) inPart(r *rung) error {
 	return nil
 }
 
-// partAt is the last part of a type that the upstream has at a place.
-func partAt(list []*rungPart, at int, typ string) *rungPart {
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].at == at && list[i].part.Type == typ {
-			return list[i]
-		}
-	}
-	return nil
-}
+// partAt is the part of a type that the upstream has at a place.
+func (r *rung) partAt(at int, typ string) *rungPart { return r.places[partPlace{at, typ}] }
 
 // hosted are the events that are passed on as they come, by their family, and the
 // type of the item that they are of. They are all of OpenAI's that this program

@@ -114,7 +114,7 @@ func (s *responsesStream) learn(data []byte) {
 	if it == nil || it.rung == nil || it.rung.done {
 		return
 	}
-	if p := partAt(it.rung.parts, s.ev.ContentIndex, "output_text"); p != nil {
+	if p := it.rung.partAt(s.ev.ContentIndex, "output_text"); p != nil {
 		s.plain.learn(data, it.rung, p)
 	}
 }
@@ -144,6 +144,9 @@ func (s *responsesStream) unreadable(e sse.Event) error {
 	}
 	switch {
 	case responses.Terminal(bare.Type):
+		if len(s.l.rungs) == 0 && holds(bare.Response, "output") && salvage(bare.Response).Output == nil {
+			return s.Close(unreadableEvent) // nothing else has told what is in it
+		}
 		s.ev = responses.Event{Type: bare.Type, Response: salvage(bare.Response)}
 		return s.take(e.Data)
 	case bare.Type == responses.EventCreated || bare.Type == responses.EventInProgress || bare.Type == responses.EventQueued:
@@ -168,6 +171,16 @@ func salvage(object jsontext.Value) *responses.Response {
 		}
 	}
 	return r
+}
+
+// holds reports whether an object has a member that is set, and no empty list.
+func holds(object jsontext.Value, name string) bool {
+	for member, value := range eachMember(object) {
+		if member == name && isSet(value) && string(value) != "[]" {
+			return true
+		}
+	}
+	return false
 }
 
 // take makes of an event what the client is to see.
@@ -350,7 +363,11 @@ func (s *responsesStream) terminal(typ string, resp *responses.Response) error {
 // outputs ends the items that are open, with what the terminal event says of
 // them, and tells of those that only it has.
 func (s *responsesStream) outputs(output []responses.Item, status string) error {
-	told := s.l.rungs
+	told := make(untold, len(s.l.rungs))
+	for _, r := range s.l.rungs {
+		key := keyOf(&r.item)
+		told[key] = append(told[key], r)
+	}
 	for i := range output {
 		if s.l.stopped {
 			return nil
@@ -390,17 +407,30 @@ func (s *responsesStream) outputs(output []responses.Item, status string) error 
 	return nil
 }
 
+// untold are items of the stream by what an item of the terminal event is known by where ids change, in their order.
+type untold map[[2]string][]*rung
+
+// keyOf is an item's type, and of a call its id.
+func keyOf(item *responses.Item) [2]string {
+	if isCall(item.Type) {
+		return [2]string{item.Type, item.CallID}
+	}
+	return [2]string{item.Type, ""}
+}
+
 // match is the item of the stream that an item of the terminal event is: by its
 // id, or, where ids change, the next one of its type.
-func (s *responsesStream) match(item *responses.Item, told []*rung) *seenItem {
+func (s *responsesStream) match(item *responses.Item, told untold) *seenItem {
 	if it := s.byID[item.ID]; it != nil && item.ID != "" && (it.rung == nil || !it.rung.matched) {
 		return it
 	}
-	for _, r := range told {
-		if r.matched || r.item.Type != item.Type || isCall(item.Type) && r.item.CallID != item.CallID {
-			continue
+	key := keyOf(item)
+	for len(told[key]) > 0 {
+		r := told[key][0]
+		told[key] = told[key][1:] // it is matched now, or was by its id
+		if !r.matched {
+			return &seenItem{rung: r}
 		}
-		return &seenItem{rung: r}
 	}
 	return nil
 }
