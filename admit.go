@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/labiium/chat2response/convert"
 	"github.com/labiium/chat2response/keystore"
@@ -145,6 +147,9 @@ func credential(header http.Header) (string, error) {
 	return token, nil
 }
 
+// keysLog lets those without a key write a line a second.
+var keysLog = rate.Sometimes{Interval: time.Second}
+
 // keyError makes a refusal of the keystore an error for the client, with its
 // headers.
 func (x *exchange) keyError(err error) error {
@@ -153,7 +158,7 @@ func (x *exchange) keyError(err error) error {
 		e = keystore.ErrStoreUnavailable
 	}
 	if cause := errors.Unwrap(e); cause != nil {
-		x.h.logger.Warn("checking an API key", zap.Int("status", e.Status), zap.Error(cause))
+		keysLog.Do(func() { x.h.logger.Warn("checking an API key", zap.Int("status", e.Status), zap.Error(cause)) })
 	}
 	x.outcome = "unauthorized"
 	switch e.Status {

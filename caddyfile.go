@@ -85,6 +85,8 @@ func parseCaddyfile(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 //	        max_bytes        <size>
 //	        max_records      <number>
 //	        max_background   <number>
+//	        max_keyless_bytes   <size>
+//	        max_keyless_records <number>
 //	        key              <secret>
 //	        chat_completions
 //	    }

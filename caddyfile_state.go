@@ -59,7 +59,7 @@ func (s *State) subdirective(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&arg) {
 		return d.ArgErr()
 	}
-	sizes := map[string]*int64{"max_response": &s.MaxResponse, "max_chain": &s.MaxChain, "max_bytes": &s.MaxBytes}
+	sizes := map[string]*int64{"max_response": &s.MaxResponse, "max_chain": &s.MaxChain, "max_bytes": &s.MaxBytes, "max_keyless_bytes": &s.MaxKeylessBytes}
 	if to, ok := sizes[name]; ok {
 		size, err := humanize.ParseBytes(arg)
 		if err != nil || size == 0 || size > 1<<40 {
@@ -72,16 +72,14 @@ func (s *State) subdirective(d *caddyfile.Dispenser) error {
 	case "key":
 		s.Keys = append(s.Keys, arg)
 		return nil
-	case "max_records", "max_background":
+	case "max_records", "max_keyless_records", "max_background":
 		n, err := strconv.Atoi(arg)
 		if err != nil || n < 1 {
 			return d.Errf("%s is %q, and must be a number from 1", name, arg)
 		}
-		if name == "max_records" {
-			s.MaxRecords = n
-		} else {
-			s.MaxBackground = n
-		}
+		*map[string]*int{
+			"max_records": &s.MaxRecords, "max_keyless_records": &s.MaxKeylessRecords, "max_background": &s.MaxBackground,
+		}[name] = n
 		return nil
 	case "ttl", "conversation_ttl":
 	default:

@@ -149,7 +149,9 @@ func (x *exchange) direct(u *Upstream, path string, body []byte) error {
 	if x.route.name == "passthrough" {
 		// A slash in a model's name stays %2F. Go uses this only where it is an
 		// encoding of the path.
-		r.URL.RawPath = u.base + strings.TrimPrefix(x.r.URL.RawPath, "/v1")
+		if raw := strings.TrimPrefix(x.r.URL.RawPath, "/v1"); !x.h.guards || strings.HasPrefix(raw, "/models/") {
+			r.URL.RawPath = u.base + raw
+		}
 	}
 	if api := x.route.in; x.route.name == "proxy" || api != "" {
 		if api == "" {
@@ -333,7 +335,8 @@ func (x *exchange) options(alias string) (convert.Options, error) {
 		owner = "nobody" // to whom nothing is sealed: /convert opens nothing without the key that it was sealed for
 	}
 	return convert.Options{
-		Dialect: x.up.dialect, Strict: x.h.Strict, Model: alias, Sealer: sealer.For(owner), Unpack: x.unpack,
+		Dialect: x.up.dialect, Strict: x.h.Strict, Model: alias, Sealer: sealer.For(owner), Unpack: x.unpack, Hold: x.hold,
+		HideID:     x.h.State.seals(x.up),
 		Stored:     x.memory != nil && x.memory.save,
 		DropHosted: x.h.HostedTools == "drop", Reasoning: convert.ReasoningForm(x.h.ReasoningEvents),
 	}, nil

@@ -68,6 +68,13 @@ func (x *exchange) mayKeep(t history.Tenant) error {
 	if x.key != nil || token == "" || accepted.has(token, time.Now()) {
 		return nil
 	}
+	known, err := t.Known(x.r.Context())
+	if err != nil {
+		return x.stateError(err, "")
+	}
+	if known {
+		return nil
+	}
 	refused := http.StatusForbidden
 	for _, u := range x.h.Upstreams {
 		if !x.h.State.local(u.Mode) {

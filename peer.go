@@ -48,7 +48,8 @@ func isForeign(r *http.Request) bool {
 var proxyHeaders = []string{
 	"Akamai-", "Cdn-", "Cf-", "Client-Ip", "Fastly-", "Fly-", "Forwarded", "Ngrok-", "Tailscale-", "True-Client-Ip", "Via",
 	"X-Amzn-", "X-Appengine-", "X-Arr-", "X-Azure-", "X-Client-Ip", "X-Cloud-Trace-", "X-Cluster-Client-Ip", "X-Envoy-",
-	"X-Forwarded", "X-Host", "X-Original-", "X-Proxy", "X-Proxyuser-Ip", "X-Real-Ip", "X-Remote-", "X-Rewrite-Url", "X-Vercel-",
+	"X-Forwarded", "X-Host", "X-Original-", "X-Proxy", "X-Proxyuser-Ip", "X-Queue-Start", "X-Real-Ip", "X-Remote-", "X-Request-Start", "X-Rewrite-Url",
+	"X-Scheme", "X-Vercel-",
 }
 
 func isProxyHeader(name string) bool {

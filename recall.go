@@ -124,6 +124,7 @@ func (x *exchange) remember(m *memory, name string) error {
 	if m.tenant, owner, err = x.tenant(m.archive.history); err != nil {
 		return x.stateError(err, "")
 	}
+	m.tenant = m.tenant.Within(x.hold)
 	var past []responses.Item
 	switch {
 	case c.PreviousResponseID != "" && x.req.In == convert.Responses:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 
 	"github.com/labiium/chat2response/convert"
 	"github.com/labiium/chat2response/convert/responses"
@@ -90,11 +91,15 @@ func (x *exchange) saveCompletion(ctx context.Context, resp *responses.Response)
 	})
 }
 
+var notKeptLog = rate.Sometimes{Interval: time.Second}
+
 // notKept tells the operator that an answer could not be kept.
 func (x *exchange) notKept(err error) {
 	x.unkept = true
 	stateErrorsTotal.Inc()
-	x.h.logger.Warn("an answer could not be stored", zap.Error(err), zap.String("model", x.model))
+	notKeptLog.Do(func() {
+		x.h.logger.Warn("an answer could not be stored", zap.Error(err), zap.String("model", x.model))
+	})
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -70,6 +70,14 @@ type State struct {
 	// kept, in the same manner. Default: 10000.
 	MaxRecords int `json:"max_records,omitempty"`
 
+	// How many bytes all clients without a key of this gateway can have kept together,
+	// but for those on its own machine that show no key at all. Who has nothing gets
+	// nothing more when it is used up; nobody is pushed out. Default: max_bytes.
+	MaxKeylessBytes int64 `json:"max_keyless_bytes,omitempty"`
+
+	// The same for responses, conversations and chat completions. Default: max_records.
+	MaxKeylessRecords int `json:"max_keyless_records,omitempty"`
+
 	// How many background responses of one client may run at one time in this process;
 	// more are answered 429. Default: 32.
 	MaxBackground int `json:"max_background,omitempty"`
@@ -148,7 +156,8 @@ func (s *State) provision(ctx caddy.Context, app *App, keys json.RawMessage) err
 	}
 	config := history.Config{
 		TTL: time.Duration(s.TTL), ConversationTTL: time.Duration(s.ConversationTTL),
-		MaxResponse: s.MaxResponse, MaxChain: s.MaxChain, MaxBytes: s.MaxBytes, MaxRecords: s.MaxRecords, Keys: secrets,
+		MaxResponse: s.MaxResponse, MaxChain: s.MaxChain, MaxBytes: s.MaxBytes, MaxRecords: s.MaxRecords,
+		MaxKeylessBytes: s.MaxKeylessBytes, MaxKeylessRecords: s.MaxKeylessRecords, Keys: secrets,
 	}
 	if _, err := history.New(nil, config); err != nil { // it opens nothing, and knows what is possible
 		return err

@@ -133,7 +133,7 @@ func (x *exchange) stored(p *storedPath, ids []string) error {
 	}
 	x.w.Header().Set("Cache-Control", "no-store")
 	x.outcome = "stored"
-	err = p.serve(x, tenant, ids)
+	err = p.serve(x, tenant.Within(x.hold), ids)
 	if errors.Is(err, history.ErrNotFound) {
 		x.outcome = "not_found"
 		if pass.name == "passthrough" && x.h.elsewhere() != nil {
