@@ -283,11 +283,14 @@ func (t Tenant) strikeConversation(ctx context.Context, key string) error {
 func (t Tenant) AppendItems(ctx context.Context, id string, items []responses.Item) (List[responses.Item], error) {
 	for range 100 {
 		// What is appended does not depend on what is there, so a lost race is run again.
-		thread, err := t.Thread(ctx, id)
-		if err != nil {
-			return List[responses.Item]{}, err
+		added, ok, err := t.appendToEnd(ctx, id, items)
+		if !ok {
+			var thread *Thread
+			if thread, err = t.Thread(ctx, id); err != nil {
+				return List[responses.Item]{}, err
+			}
+			added, err = t.appendTo(ctx, thread, items)
 		}
-		added, err := t.appendTo(ctx, thread, items)
 		if err == nil {
 			return newList(added, false, itemID), nil
 		}
@@ -296,6 +299,81 @@ func (t Tenant) AppendItems(ctx context.Context, id string, items []responses.It
 		}
 	}
 	return List[responses.Item]{}, fmt.Errorf("conversation '%s' was %w 100 times in a row; try again", id, ErrConflict)
+}
+
+// appendToEnd is appendTo of a conversation of which only the record and the last chunk are read, so that one of n items is
+// built by n times the same and not by n times what is there. It is not ok, and has written nothing, where that is not
+// enough to know: the conversation is to be prolonged, or looks too large by a sum that deletions have made too high, or a
+// pointer does not know all places of an item.
+func (t Tenant) appendToEnd(ctx context.Context, id string, items []responses.Item) (added []responses.Item, ok bool, err error) {
+	key := conversationKey(id)
+	c, err := t.findConversation(ctx, id)
+	if err != nil {
+		return nil, true, err
+	}
+	if due(c.Until, time.Now(), t.h.c.ConversationTTL) {
+		return nil, false, nil
+	}
+	thread := &Thread{ID: c.ID, t: t, key: key, conv: c}
+	err = t.eachChunk(ctx, c.Incarnation, 0, 1, true, false, func(number int64, last *chunk) (bool, error) {
+		thread.last, thread.total = number, last.Total
+		return false, nil
+	})
+	if err != nil {
+		return nil, true, err
+	}
+	var ids []string
+	for i := range items {
+		if items[i].ID == "" {
+			continue
+		}
+		if items[i].Kind() == "local_shell_call_output" { // which has no pointer
+			return nil, false, nil
+		}
+		ids = append(ids, items[i].ID)
+	}
+	there, known, err := t.inConversation(ctx, key, &c, ids)
+	if err != nil || !known {
+		return nil, err != nil, err
+	}
+	fresh := slices.DeleteFunc(slices.Clone(items), func(i responses.Item) bool { return there[identity(&i)] })
+	if len(fresh) == 0 && len(items) > 0 {
+		return nil, true, nil
+	}
+	added, err = t.appendTo(ctx, thread, fresh)
+	if errors.Is(err, ErrTooLarge) {
+		return nil, false, nil // looked at closely
+	}
+	return added, true, err
+}
+
+// inConversation tells which of these ids are those of items in a conversation, as far as their pointers say, and whether
+// they say all.
+func (t Tenant) inConversation(ctx context.Context, key string, c *conversation, ids []string) (there map[string]bool, known bool, err error) {
+	there = map[string]bool{}
+	if len(ids) == 0 {
+		return there, true, nil
+	}
+	places, err := t.placesOf(ctx, ids)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, id := range ids {
+		if len(places[id]) >= mostPlaces {
+			return nil, false, nil // it may have been in more
+		}
+		for _, p := range places[id] {
+			if p.Conversation != key || p.Incarnation != c.Incarnation || there[id] {
+				continue
+			}
+			chunk, err := t.chunk(ctx, c.Incarnation, p.Chunk)
+			if gone(err) != nil {
+				return nil, false, err
+			}
+			there[id] = err == nil && chunk.index(id) >= 0
+		}
+	}
+	return there, true, nil
 }
 
 // appendTo adds items of one call to a thread.

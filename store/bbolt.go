@@ -23,7 +23,9 @@ func init() { caddy.RegisterModule(Bbolt{}) }
 // Bbolt keeps everything in one file that one process has open. It needs no set-up. A write has reached the disk
 // when it returns, unless Sync says otherwise.
 //
-// A damaged file is never repaired, emptied or made anew: opening it fails, and the file stays as it was found.
+// A damaged file is never repaired, emptied or made anew: opening it fails, and the file stays as it was found. A file
+// does not shrink while it is used; one that is more than half empty, and by more than 64 MiB, is compacted when it is
+// opened.
 type Bbolt struct {
 	// Path is the file; its folder is made when missing. Mode 0600, new folders 0700.
 	// Default: chat2response/store.db in Caddy's data directory.
@@ -189,16 +191,10 @@ func openBolt(path string) (*boltDB, error) {
 	}
 
 	b := &boltDB{path: path, worker: newWorker(), unsynced: make(chan time.Duration, 1)}
-	err := b.safely(func() (err error) {
-		b.db, err = bbolt.Open(path, 0o600, boltOptions(&b.file))
-		if err != nil {
-			return openError(path, err)
-		}
-		return b.db.View(func(tx *bbolt.Tx) error {
-			b.storeID, err = identity(path, tx)
-			return err
-		})
-	})
+	err := b.open()
+	if err == nil {
+		err = b.openCompact()
+	}
 	if err == nil {
 		b.journal, err = openJournal(path+".revoked", b.storeID)
 	}
@@ -213,6 +209,50 @@ func openBolt(path string) (*boltDB, error) {
 	b.worker.wg.Go(b.walk)
 	b.worker.wg.Go(b.syncLater)
 	return b, nil
+}
+
+// open opens the file and reads what it is. Another process that had the file may have compacted it while this one waited
+// for the lock: then the lock is on a file without a name, and the one with the name is opened.
+func (b *boltDB) open() error {
+	return b.safely(func() (err error) {
+		for range 10 {
+			if b.db, err = bbolt.Open(b.path, 0o600, boltOptions(&b.file)); err != nil {
+				return openError(b.path, err)
+			}
+			if isAt(b.file, b.path) {
+				return b.db.View(func(tx *bbolt.Tx) error {
+					b.storeID, err = identity(b.path, tx)
+					return err
+				})
+			}
+			if err := b.db.Close(); err != nil {
+				return err
+			}
+		}
+		return fmt.Errorf("%w: bbolt: %s is replaced again and again", ErrUnavailable, b.path)
+	})
+}
+
+// openCompact compacts the file if much of it is free, and goes on with the new one.
+func (b *boltDB) openCompact() error {
+	var done bool
+	err := b.safely(func() (err error) {
+		done, err = b.compact()
+		return err
+	})
+	if errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	if err != nil {
+		log("bbolt").Warn("the file could not be compacted; it is used as it is", zap.String("path", b.path), zap.Error(err))
+	}
+	if !done {
+		return nil
+	}
+	if err := b.safely(b.db.Close); err != nil {
+		return err
+	}
+	return b.open()
 }
 
 // openError says what a failed bbolt.Open most likely means.

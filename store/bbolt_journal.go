@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -28,6 +29,7 @@ type journal struct {
 	file    *os.File
 	size    int64         // of the whole lines in file
 	last    uint64        // the highest Seq given out, committed or not
+	owed    []byte        // lines that found no room on the disk
 	lines   []journalLine // of this store, read at opening and dropped after the replay
 }
 
@@ -114,6 +116,7 @@ func (j *journal) rewrite(keep []byte) error {
 func (j *journal) append(meta *bbolt.Bucket, changes []*Change) error {
 	seq := max(sequence(meta), j.last)
 	var text bytes.Buffer
+	text.Write(j.owed)
 	for _, c := range changes {
 		seq++
 		line := journalLine{j.storeID, seq, time.Now().Unix(), c.Space, c.ID, c.Score, millis(c.Expires), c.New}
@@ -126,9 +129,19 @@ func (j *journal) append(meta *bbolt.Bucket, changes []*Change) error {
 	if err == nil {
 		err = j.file.Sync()
 	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		// The database may have room within itself. That the change is made matters more than that it would survive a
+		// restored backup; the line is written with the next.
+		log("bbolt").Error("the disk is full: a revocation is in the database, but not in the journal beside it yet, so a backup that is put back would undo it",
+			zap.String("path", j.path), zap.Error(err))
+		j.owed = text.Bytes()
+		j.last = seq
+		return errors.Join(j.file.Truncate(j.size), meta.Put(finalsKey, binary.BigEndian.AppendUint64(nil, seq)))
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("journal of revocations: %w", err), j.file.Truncate(j.size))
 	}
+	j.owed = nil
 	j.size += int64(text.Len())
 	j.last = seq
 	return meta.Put(finalsKey, binary.BigEndian.AppendUint64(nil, seq))
