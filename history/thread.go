@@ -108,19 +108,6 @@ func (t Tenant) chunk(ctx context.Context, incarnation string, number int64) (*c
 	return c, nil
 }
 
-// putChunk writes a chunk where c.raw is.
-func (t Tenant) putChunk(ctx context.Context, number int64, c *chunk, until int64) error {
-	plain, err := c.encode()
-	if err != nil {
-		return err
-	}
-	raw, err := t.put(ctx, chunkSpace+c.incarnation, chunkID(number), c.raw, plain, number, until)
-	if err == nil {
-		c.raw = raw
-	}
-	return err
-}
-
 // weighChunk is weigh of a chunk's items.
 func (t Tenant) weighChunk(plain []byte) error {
 	if t.reader == nil {
