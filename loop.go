@@ -110,8 +110,7 @@ func (l *loop) say(f func() error) error {
 // settle does what the upstream wants, and tells whether it is to be asked again.
 func (l *loop) settle(turn convert.SplicedTurn) (more bool, err error) {
 	x, r := l.x, turn.Response
-	cut := slices.ContainsFunc(turn.Calls, func(c *convert.HostedCall) bool { return c.Call.Status == responses.Incomplete })
-	if r.Status != responses.Completed || l.last || cut || len(turn.Calls) == 0 {
+	if r.Status != responses.Completed || l.last || len(turn.Calls) == 0 {
 		// A call that was cut off, or that came although none was allowed, is not run.
 		return false, l.finish(turn.Calls)
 	}

@@ -20,6 +20,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(Transport{})
 }
 
 // Defaults of [Handler].
