@@ -116,9 +116,14 @@ func TestDoctorSendsNoKeyToStrangers(t *testing.T) {
 		"another one":           {[]string{"OPENAI_API_KEY=sk-canary", "GROQ=sk-g"}, []string{s.URL, "--key-env=GROQ"}, "Bearer sk-g", "asking"},
 		"no key at all":         {nil, []string{s.URL}, "", "asking"},
 	} {
+		mu.Lock()
 		got = nil
+		mu.Unlock()
 		p := command(t, row.env, append([]string{"doctor"}, row.args...)...)
 		p.Run() // it is answered 401
+		mu.Lock()
+		got := slices.Clone(got)
+		mu.Unlock()
 		if len(got) == 0 || strings.Join(slices.Compact(got), "") != row.want || !strings.Contains(p.stderr(), row.says) || row.says == "asking" && strings.Contains(p.stderr(), "is not sent") {
 			t.Errorf("%s: sent %q: %s", name, got, p.stderr())
 		}

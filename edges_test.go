@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +19,7 @@ import (
 func TestPlainPaths(t *testing.T) {
 	for path, plain := range map[string]bool{
 		"/v1/chat/completions": true, "/v1/responses/": true, "/responses/resp_Abc": true, "/v1/models/Org/Name": true, "/": true, "/v1/files/a b": true,
-		"/V1/chat/completions": false, "/v1/Responses/x": false, "/Responses/x": false, "//v1/chat/completions": false, "/v1//chat": false,
+		"//v1/chat/completions": false, "/v1//chat": false,
 		"/v1/./responses": false, "/v1/x/../chat/completions": false, "/v1/..;/files": false, "/v1/.;a=b/files": false, `/v1\files`: false,
 		"/v1/%2e%2e/files": false, "/v1/a%2Fb": false, "/v1/a%252fb": false, "/v1/a\x00b": false, "/v1/a\nb": false, "v1/files": false, "": false,
 	} {
@@ -26,11 +27,20 @@ func TestPlainPaths(t *testing.T) {
 			t.Errorf("%q: %v", path, got)
 		}
 	}
+	h := &Handler{guards: true, Upstreams: []*Upstream{{HandleRaw: []byte("{}")}}}
 	for path, want := range map[string]string{
-		"/V1//Chat/./Completions": "/v1/chat/completions", `\v1\files`: "/v1/files", "/v1/x/..;/files": "/v1/files", "/%2576%2531/files": "/v1/files",
+		"/v1/responses/resp_Abc": "passthrough", "/responses/resp_Abc": "passthrough", "/v1/models/Org/Name": "passthrough", "/v1/responses": "responses",
+		"/V1/chat/completions": "none", "/v1/Responses/x": "none", "/Responses/x": "none", "/v1/FILES": "none", "/Proxy": "none", "/x/../y": "none",
+		"/Index.html": "", "/Chatter": "", "/api/chat": "",
 	} {
-		if got := plainPath(path); got != want {
-			t.Errorf("%q: %q", path, got)
+		if rt, _ := h.routeOf(&url.URL{Path: path}); rt.name != want {
+			t.Errorf("%q is %q", path, rt.name)
+		}
+	}
+	for raw, want := range map[string]string{"/v1/models/a%2Fb": "passthrough", "/v1%2Fmodels": "none", "/v1/files%2f1": "none"} {
+		path, _ := url.PathUnescape(raw)
+		if rt, _ := h.routeOf(&url.URL{Path: path, RawPath: raw}); rt.name != want {
+			t.Errorf("%q is %q", raw, rt.name)
 		}
 	}
 }

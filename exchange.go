@@ -149,9 +149,7 @@ func (x *exchange) direct(u *Upstream, path string, body []byte) error {
 	if x.route.name == "passthrough" {
 		// A slash in a model's name stays %2F. Go uses this only where it is an
 		// encoding of the path.
-		if raw := strings.TrimPrefix(x.r.URL.RawPath, "/v1"); !x.h.guards || strings.HasPrefix(raw, "/models/") {
-			r.URL.RawPath = u.base + raw
-		}
+		r.URL.RawPath = u.base + strings.TrimPrefix(x.r.URL.RawPath, "/v1")
 	}
 	if api := x.route.in; x.route.name == "proxy" || api != "" {
 		if api == "" {

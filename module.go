@@ -20,6 +20,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(Handler{})
+	caddy.RegisterModule(Transport{})
 }
 
 // Defaults of [Handler].
@@ -239,7 +240,7 @@ func (h *Handler) Validate() error {
 
 // ServeHTTP answers OpenAI's paths and hands all others to next.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	rt, ok := h.routeOf(r.URL.Path)
+	rt, ok := h.routeOf(r.URL)
 	if !ok {
 		return next.ServeHTTP(w, r)
 	}

@@ -3,7 +3,6 @@ package chat2response
 import (
 	"net/http"
 	"net/url"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,23 +45,40 @@ var resources = []string{
 // nothing is the route of what is refused as not being there.
 var nothing = route{name: "none"}
 
-// routeOf is the route of a path, and whether it is answered here.
+// routeOf is the route of a URL's path, and whether it is answered here.
 //
 // Where clients have keys of this gateway, or ids are sealed, what a path means here and what its upstream takes it for
-// must be the same. So a path that could be read in two ways, for it has empty elements, dots, capitals or what some
-// servers decode once more, is nothing if any reading of it is one of the API's.
-func (h *Handler) routeOf(path string) (route, bool) {
-	if h.guards && !isPlain(path) {
-		if _, api := h.knownRoute(plainPath(path)); api || h.nextIsUpstream() {
+// must be the same. So a path that can be read in two ways, for it has empty elements, dots, or what is or stays encoded,
+// is nothing, and so is one of the API's in capitals.
+func (h *Handler) routeOf(u *url.URL) (route, bool) {
+	if h.guards && (!isPlain(u.Path) || !isPlainlyWritten(u)) {
+		return nothing, true
+	}
+	if lower := strings.ToLower(u.Path); h.guards && lower != u.Path {
+		if _, api := h.knownRoute(lower); api && !hasPlainName(u.Path) {
 			return nothing, true
 		}
-		return route{}, false
 	}
-	rt, ok := h.knownRoute(path)
+	rt, ok := h.knownRoute(u.Path)
 	if !ok && h.managed() && h.nextIsUpstream() {
 		return nothing, true // the next handler is no way around the keys
 	}
 	return rt, ok
+}
+
+// hasPlainName reports whether a path has no capitals where the API has names: elsewhere are ids.
+func hasPlainName(path string) bool {
+	first, rest, _ := strings.Cut(strings.Trim(path, "/"), "/")
+	if second, _, _ := strings.Cut(rest, "/"); first == "v1" {
+		first = second
+	}
+	return strings.ToLower(first) == first
+}
+
+// isPlainlyWritten reports whether no slash of a path is written as %2F, but in the name of a model.
+func isPlainlyWritten(u *url.URL) bool {
+	return u.RawPath == "" || !strings.Contains(strings.ToLower(u.RawPath), "%2f") ||
+		strings.HasPrefix(strings.TrimPrefix(u.RawPath, "/v1"), "/models/")
 }
 
 // managed reports whether clients need a key of this gateway.
@@ -80,10 +96,9 @@ func isPlain(path string) bool {
 		return false
 	}
 	elements := strings.Split(strings.TrimSuffix(path[1:], "/"), "/")
-	for i, e := range elements {
-		name, _, _ := strings.Cut(e, ";")                // a parameter, of which servlet containers know
-		named := i == 0 || i == 1 && elements[0] == "v1" // the others are ids
-		if e == "" && len(elements) > 1 || name == "." || name == ".." || named && strings.ToLower(e) != e {
+	for _, e := range elements {
+		name, _, _ := strings.Cut(e, ";") // a parameter, of which servlet containers know
+		if e == "" && len(elements) > 1 || name == "." || name == ".." {
 			return false
 		}
 	}
@@ -93,22 +108,6 @@ func isPlain(path string) bool {
 // encoded is what is still encoded in a path that was decoded, and that a server which decodes twice takes for a
 // slash, a dot or an end.
 var encoded = regexp.MustCompile(`(?i)%(2f|2e|5c|25|00)`)
-
-// plainPath is the path that some server might read in one that is not plain.
-func plainPath(p string) string {
-	for range 3 {
-		decoded, err := url.PathUnescape(p)
-		if err != nil || decoded == p {
-			break
-		}
-		p = decoded
-	}
-	elements := strings.Split(strings.ReplaceAll(strings.ToLower(p), "\\", "/"), "/")
-	for i, e := range elements {
-		elements[i], _, _ = strings.Cut(e, ";")
-	}
-	return path.Clean("/" + strings.Join(elements, "/"))
-}
 
 // knownRoute is the route of a path, with /keys where there are keys.
 func (h *Handler) knownRoute(path string) (route, bool) {

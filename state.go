@@ -268,11 +268,17 @@ func (a *App) archive(identity, name string, module store.Module, config history
 	return r
 }
 
+// roomForKeys is how many bytes of its disk the state leaves free.
+const roomForKeys = 16 << 20
+
 // open opens the store. It is called once, when the app starts.
 func (r *archive) open(ctx context.Context) error {
 	s, err := r.module.Open(ctx)
 	if err != nil {
 		return r.opened(err, nil)
+	}
+	if roomy, ok := s.(store.Roomy); ok { // keys may be in the same file: one must be revocable on a disk that clients have filled
+		s = roomy.KeepFree(roomForKeys)
 	}
 	if r.history, err = history.New(s, r.config); err != nil {
 		s.Close()

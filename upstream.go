@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -86,15 +87,16 @@ func (u *Upstream) provision(ctx caddy.Context) error {
 		u.apiKey = key
 	}
 	if u.HandleRaw != nil {
+		var err error
+		if u.HandleRaw, u.keyed, err = withTransport(u.HandleRaw); err != nil {
+			return fmt.Errorf("the handler: %w", err)
+		}
 		mod, err := ctx.LoadModule(u, "HandleRaw")
 		if err != nil {
 			return fmt.Errorf("loading the handler: %w", err)
 		}
 		u.handler = mod.(caddyhttp.MiddlewareHandler)
 		if proxy, ok := mod.(*reverseproxy.Handler); ok {
-			if t, ok := proxy.Transport.(*reverseproxy.HTTPTransport); ok {
-				proxy.Transport, u.keyed = transport{t}, true
-			}
 			u.replays = proxy.RequestBuffers == 0 && proxy.LoadBalancing != nil && len(proxy.LoadBalancing.RetryMatch) > 0
 		}
 	}
@@ -340,16 +342,50 @@ func (u *Upstream) authorize(header http.Header, owner func() string) {
 // apiKeyScheme marks an Authorization that transport sends as Api-Key.
 const apiKeyScheme = "Api-Key "
 
-// transport is reverse_proxy's with two things that it has not.
+// Transport is reverse_proxy's for HTTP with two things that it has not. It takes that one's place by itself, when an
+// upstream is set up.
 //
 // It sends Azure's header, which is not in the request that reverse_proxy sees: it logs
 // requests, and of credentials it knows Authorization only.
 //
 // A body that was read here is sent whole at each attempt. reverse_proxy itself would
 // keep a copy of each body for that (request_buffers), on nobody's account.
-type transport struct{ *reverseproxy.HTTPTransport }
+type Transport struct{ reverseproxy.HTTPTransport }
 
-func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+// CaddyModule returns the Caddy module information.
+func (Transport) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.transport.chat2response",
+		New: func() caddy.Module { return new(Transport) },
+	}
+}
+
+// withTransport has a reverse_proxy whose transport is that of HTTP use [Transport] in its place, and reports whether it
+// does. It is done before the proxy is provisioned, which begins to use its transport at once.
+func withTransport(handler json.RawMessage) (json.RawMessage, bool, error) {
+	var config map[string]json.RawMessage
+	if err := json.Unmarshal(handler, &config); err != nil {
+		return nil, false, err
+	}
+	if string(config["handler"]) != `"reverse_proxy"` {
+		return handler, false, nil
+	}
+	settings := map[string]json.RawMessage{}
+	if raw := config["transport"]; raw != nil {
+		if err := json.Unmarshal(raw, &settings); err != nil {
+			return nil, false, fmt.Errorf("transport: %w", err)
+		}
+		if string(settings["protocol"]) != `"http"` {
+			return handler, false, nil
+		}
+	}
+	settings["protocol"] = json.RawMessage(`"chat2response"`)
+	config["transport"] = caddyconfig.JSON(settings, nil)
+	return caddyconfig.JSON(config, nil), true, nil
+}
+
+// RoundTrip sends a request.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if key, ok := strings.CutPrefix(r.Header.Get("Authorization"), apiKeyScheme); ok {
 		r = r.Clone(r.Context())
 		r.Header.Del("Authorization")

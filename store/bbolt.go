@@ -147,7 +147,9 @@ type boltDB struct {
 	file    *os.File // the descriptor bbolt works on; it carries the lock
 	storeID string
 	journal *journal
-	worker  *worker
+
+	pageSize int64
+	worker   *worker
 
 	// failed is set for good at the first fault or panic under the file's memory map: what bbolt's locks and
 	// caches are worth after it is not known.
@@ -221,6 +223,7 @@ func (b *boltDB) open() error {
 			}
 			if isAt(b.file, b.path) {
 				return b.db.View(func(tx *bbolt.Tx) error {
+					b.pageSize = int64(b.db.Info().PageSize) // it reads the map, which may move where no transaction is open
 					b.storeID, err = identity(b.path, tx)
 					return err
 				})

@@ -16,7 +16,7 @@ var compactAt int64 = 64 << 20
 // compact makes the open file anew without the space in it that is free: bbolt uses that again, but never gives it back
 // to the disk. It reports whether the file under the name is another now. When it fails, the file stays as it was.
 func (b *boltDB) compact() (done bool, err error) {
-	free := int64(b.db.Stats().FreePageN) * int64(b.db.Info().PageSize)
+	free := int64(b.db.Stats().FreePageN) * b.pageSize
 	info, err := b.file.Stat()
 	if err != nil || free < compactAt || free <= info.Size()/2 {
 		return false, err

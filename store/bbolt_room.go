@@ -50,7 +50,7 @@ func (s *roomyShare) room(more int64) error {
 		return nil
 	}
 	if err := s.safely(func() error {
-		free += int64(s.db.Stats().FreePageN) * int64(s.db.Info().PageSize)
+		free += int64(s.db.Stats().FreePageN) * s.pageSize
 		return nil
 	}); err != nil {
 		return err
