@@ -1,5 +1,10 @@
 # The gateway alone, in an image of nothing else: docker build -t chat2response .
 # MCP servers that are commands need their programs: docker build --build-arg BASE=node:24-slim -t chat2response .
+#
+# /app/data is a link to /data, so that the program's own defaults put files into the volume and nothing has to be set:
+# with OPENAI_API_KEY keys and conversations are in /data/keys.db; without it there is no such file, as everywhere, and
+# what clients ask and are answered is in memory. CHAT2RESPONSE_SLED_PATH=/data/keys.db keeps it in that case too, and is
+# needed where a folder is mounted over /app.
 ARG BASE=scratch
 
 FROM --platform=$BUILDPLATFORM golang:1.26-trixie AS build
@@ -15,12 +20,12 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/go/cache \
 	CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
 	go build -trimpath -tags nobadger,nomysql,nopgx -ldflags "-s -w" -o /out/usr/bin/chat2response ./cmd/chat2response
 RUN mkdir -p /out/etc/ssl/certs /out/app /out/data /out/tmp && chmod 1777 /out/tmp && chown 10001:10001 /out/data && \
+	ln -s ../data /out/app/data && \
 	cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
 
 FROM ${BASE}
 COPY --from=build /out /
 ENV BIND_ADDR=0.0.0.0:8088 \
-	CHAT2RESPONSE_SLED_PATH=/data/keys.db \
 	HOME=/data \
 	XDG_DATA_HOME=/data \
 	XDG_CONFIG_HOME=/data

@@ -164,4 +164,14 @@ func TestStatusCommand(t *testing.T) {
 			t.Errorf("%s is a gateway", url)
 		}
 	}
+	// A8: whatever is wrong with a URL, its password and its query are not shown.
+	for _, url := range []string{
+		strings.Replace(other.URL, "//", "//u:hide-me@", 1) + "?key=hide-me", "http://u:hide-me@127.0.0.1:1/?key=hide-me",
+		"http://u:hide-me@127.0.0.1:port", "u:hide-me@127.0.0.1:1", "http://u:hide/me@127.0.0.1:1",
+	} {
+		p := command(t, nil, "status", url)
+		if err := p.Run(); err == nil || p.stderr() == "" || strings.Contains(p.stderr()+p.out.String(), "hide") {
+			t.Errorf("%s: %v: %s%s", url, err, p.out.String(), p.stderr())
+		}
+	}
 }

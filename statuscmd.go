@@ -3,6 +3,7 @@ package chat2response
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -72,9 +73,10 @@ func ownURL() (string, error) {
 
 // askStatus returns the indented status of the gateway at a URL.
 func askStatus(ctx context.Context, base string) ([]byte, error) {
+	shown := dropin.Shown(base)
 	address, err := url.JoinPath(base, "status")
-	if err != nil {
-		return nil, err
+	if err != nil { // which repeats what it does not understand
+		return nil, fmt.Errorf("%s is no URL; write one such as http://localhost:8088", shown)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -82,7 +84,9 @@ func askStatus(ctx context.Context, base string) ([]byte, error) {
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // not through a proxy
 	resp, err := client.Do(req)
-	if err != nil {
+	if e, ok := errors.AsType[*url.Error](err); ok { // its text has the whole query
+		return nil, fmt.Errorf("asking %s: %w", shown, e.Err)
+	} else if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
@@ -92,7 +96,7 @@ func askStatus(ctx context.Context, base string) ([]byte, error) {
 	}
 	var s status
 	if err := json.Unmarshal(body, &s); err != nil || resp.StatusCode != http.StatusOK || s.Name != "chat2response" {
-		return nil, fmt.Errorf("%s is answered %s, and not by chat2response", address, strings.ToLower(resp.Status))
+		return nil, fmt.Errorf("%s is answered %s, and not by chat2response", dropin.Shown(address), strings.ToLower(resp.Status))
 	}
 	return json.MarshalIndent(json.RawMessage(body), "", "  ")
 }

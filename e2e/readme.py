@@ -143,7 +143,12 @@ redis_url = f"redis://127.0.0.1:{redis_port}/"
 
 try:
     print("Starting it\n")
-    starts("chat2response", "bbolt ./data/keys.db", "same", "without OPENAI_BASE_URL the upstream is OpenAI; the original ended each request")
+    starts(
+        "chat2response",
+        "memory (until the process ends)",
+        "differs",
+        "keys open nothing without OPENAI_API_KEY, and nothing is written; without OPENAI_BASE_URL the upstream is OpenAI",
+    )
     starts("chat2response mcp.json", "tools of filesystem")
     if redis:
         starts(f"chat2response --keys-backend={redis_url}", "redis (--keys-backend)")
@@ -220,14 +225,13 @@ try:
     curl(s, use, "api_key_revoked", "same", "the revoked key is refused")
     s.stop()
 
+    # The image's /app/data is a link to its volume, /data.
     print("\nIn a container: the same program with the image's variables\n")
-    data = tempfile.mkdtemp(prefix="readme-data-")
-    image = {"CHAT2RESPONSE_SLED_PATH": data + "/keys.db", "OPENAI_BASE_URL": "https://api.openai.com/v1"}
-    starts("OPENAI_API_KEY=sk-your-key chat2response", data + "/keys.db", "same", "docker run; no Docker daemon is asked here", **image)
+    image = {"OPENAI_BASE_URL": "https://api.openai.com/v1"}
+    starts("OPENAI_API_KEY=sk-your-key chat2response", "bbolt ./data/keys.db", "same", "docker run; no Docker daemon is asked here", **image)
     if redis:
         starts(f"CHAT2RESPONSE_REDIS_URL={redis_url} chat2response --keys-backend={redis_url}", "redis (--keys-backend)", "same", "docker run with Redis", **image)
     starts("chat2response ./mcp.json", "tools of filesystem", "same", "docker run with a file of MCP servers", **image)
-    shutil.rmtree(data)
 
     print("\nBuilding and testing\n")
     row("cargo install chat2response", "not here", "Go: go install github.com/labiium/chat2response/cmd/chat2response@latest")
