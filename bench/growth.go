@@ -26,7 +26,9 @@ type growth struct {
 	// it returns does it once more.
 	prepare func(g *grower, n int) (func() error, error)
 	memory  bool // it is memory that may not grow: MiB are measured, not CPU
-	clock   bool // the clock counts too: see saveLimit
+	// without is like prepare, for the same without what the row is about. Where it is there, the clock counts too: how
+	// much longer the most things take than without, held to saveLimit.
+	without func(g *grower, n int) (func() error, error)
 }
 
 // bound is what a row is held to.
@@ -41,7 +43,7 @@ const (
 // What rows are held to beside their exponents.
 const (
 	memoryLimit = 64                     // MiB live, which is max_bodies of the row's site
-	saveLimit   = 500 * time.Millisecond // from the request to the whole answer, for the most items
+	saveLimit   = 500 * time.Millisecond // later is the answer whose items are saved, for the most of them
 )
 
 // How long -growth takes.
@@ -72,6 +74,7 @@ type grown struct {
 	numbers []int
 	cost    [][]float64 // CPU ms, or MiB live; the empty round is subtracted
 	clock   [][]float64 // ms
+	later   []float64   // ms that the most things take more than without, by round; see growth.without
 }
 
 func measureGrowth(ctx context.Context, f flags) error {
@@ -176,6 +179,12 @@ func (g *grower) measure(ctx context.Context, row *growth) (*grown, error) {
 			return nil, fmt.Errorf("1: %w", err)
 		}
 	}
+	var without func() error
+	if row.without != nil {
+		if without, err = row.without(g, got.numbers[len(got.numbers)-1]); err != nil {
+			return nil, fmt.Errorf("without: %w", err)
+		}
+	}
 	for round := 0; ; round++ {
 		late := time.Since(g.b.began) > growthBudget
 		if round >= growthLeast && late || round >= 2*growthRounds ||
@@ -185,14 +194,15 @@ func (g *grower) measure(ctx context.Context, row *growth) (*grown, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := g.round(got, act, empty); err != nil {
+		if err := g.round(got, act, empty, without); err != nil {
 			return nil, err
 		}
 	}
 	return got, g.trace(row, act[len(act)-1])
 }
 
-func (g *grower) round(got *grown, act []func() error, empty func() error) error {
+// round measures each size once. without may be nil.
+func (g *grower) round(got *grown, act []func() error, empty, without func() error) error {
 	sample := g.sample
 	if got.row.memory {
 		sample = g.live
@@ -209,7 +219,13 @@ func (g *grower) round(got *grown, act []func() error, empty func() error) error
 		got.cost[i] = append(got.cost[i], cost-least)
 		got.clock[i] = append(got.clock[i], clock)
 	}
-	return nil
+	if without == nil {
+		return nil
+	}
+	_, clock, err := sample(got.row, without)
+	most := got.clock[len(act)-1]
+	got.later = append(got.later, most[len(most)-1]-clock)
+	return err
 }
 
 // sample is the CPU that the gateway uses for what do does, and how long that takes, each in ms and for one time.

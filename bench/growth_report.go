@@ -30,12 +30,13 @@ type grownTable struct {
 	Exponent *float64    `json:"exponent"` // null where there is none, which JSON has no number for
 	Word     string      `json:"verdict"`
 	Targets  []verdict   `json:"targets"`
-	Rounds   [][]float64 `json:"rounds"`   // by number
-	Clock    [][]float64 `json:"clock_ms"` // the same
+	Rounds   [][]float64 `json:"rounds"`             // by number
+	Clock    [][]float64 `json:"clock_ms"`           // the same
+	Later    []float64   `json:"later_ms,omitempty"` // by the clock than without, for the most things
 }
 
 func (m *grown) report() grownTable {
-	t := grownTable{What: m.row.name, Via: m.row.via, Numbers: m.numbers, Cost: medians(m.cost), Unit: "ms", Rounds: m.cost, Clock: m.clock}
+	t := grownTable{What: m.row.name, Via: m.row.via, Numbers: m.numbers, Cost: medians(m.cost), Unit: "ms", Rounds: m.cost, Clock: m.clock, Later: m.later}
 	slope := exponent(t.Numbers, t.Cost)
 	t.Word = growthOf(slope)
 	held := verdict{Metric: "exponent", Target: string(m.row.held), Got: slope, Met: m.met()}
@@ -49,9 +50,9 @@ func (m *grown) report() grownTable {
 		t.Exponent = &slope
 	}
 	t.Targets = append(t.Targets, held)
-	if m.row.clock {
-		got := medians(m.clock[len(m.clock)-1:])[0]
-		t.Targets = append(t.Targets, verdict{Metric: "clock_ms", Target: fmt.Sprintf("≤ %d ms", saveLimit.Milliseconds()), Got: got, Met: got <= milli(saveLimit)})
+	if later, ok := spreadOf(m.later); ok {
+		got := later.Median
+		t.Targets = append(t.Targets, verdict{Metric: "later_ms", Target: fmt.Sprintf("≤ %d ms", saveLimit.Milliseconds()), Got: got, Met: got <= milli(saveLimit)})
 	}
 	return t
 }
@@ -122,8 +123,8 @@ func (row grownTable) targets() string {
 	var out []string
 	for _, v := range row.Targets {
 		text := v.String()
-		if v.Metric == "clock_ms" {
-			text = fmt.Sprintf("%.0f ms by the clock, %s", v.Got, text)
+		if v.Metric == "later_ms" {
+			text = fmt.Sprintf("%.0f ms later by the clock, %s", v.Got, text)
 		}
 		out = append(out, text)
 	}

@@ -132,12 +132,10 @@ func (g *grower) objectBy(c *client, x exchange) (object, error) {
 	return o, nil
 }
 
-var saveRow = &growth{name: "saving a response of so many items (bbolt)", n: 6000, held: heldLinear, clock: true, sites: bboltSite,
+var saveRow = &growth{name: "saving a response of so many items (bbolt)", n: 6000, held: heldLinear, sites: bboltSite,
 	prepare: func(g *grower, n int) (func() error, error) {
 		save := func() (object, error) {
-			g.counter++ // each item with an id of its own is one pointer more; those of another response would be no new ones
-			items := strings.ReplaceAll(times(n, `{"type":"message","id":"msg_OF_#","role":"user","content":"x"}`), "OF", fmt.Sprint(g.counter))
-			r, err := g.object(exchange{site: "bbolt", path: paths[responses], body: `{"model":"bench","input":[` + items + `]}`})
+			r, err := g.object(exchange{site: "bbolt", path: paths[responses], body: g.itemsWithIDs(n, "true")})
 			if err == nil && (r.Store == nil || !*r.Store) {
 				err = errors.New("it was not stored")
 			}
@@ -159,4 +157,19 @@ var saveRow = &growth{name: "saving a response of so many items (bbolt)", n: 600
 			_, err := save()
 			return err
 		}, nil
+	},
+	without: func(g *grower, n int) (func() error, error) {
+		do := func() error {
+			_, err := g.ask(exchange{site: "bbolt", path: paths[responses], body: g.itemsWithIDs(n, "false")})
+			return err
+		}
+		return do, do()
 	}}
+
+// itemsWithIDs is the body of a request with n items. Their ids are new, since each is then one pointer more in the
+// store: the items of another response would be none.
+func (g *grower) itemsWithIDs(n int, store string) string {
+	g.counter++
+	items := strings.ReplaceAll(times(n, `{"type":"message","id":"msg_OF_#","role":"user","content":"x"}`), "OF", fmt.Sprint(g.counter))
+	return `{"model":"bench","store":` + store + `,"input":[` + items + `]}`
+}

@@ -16,6 +16,8 @@ const (
 	again     kind = "again"     // another one: what differs is noise
 	translate kind = "translate" // chat2response between two APIs
 	remember  kind = "remember"  // the same, and what is said is kept
+	stored    kind = "stored"    // the same, for the comparison of memory with a disk
+	durable   kind = "durable"   // the same, and each answer waits until the disk has it
 	alias     kind = "alias"     // chat2response within one, the model renamed
 	tools     kind = "tools"     // the same with MCP servers, for requests that want no tool
 	express   kind = "express"   // chat2response within one, nothing to do
@@ -45,6 +47,10 @@ var variants = []*variant{
 	{"chat-to-responses", "Chat client, Responses upstream", translate, chat, responses, "chat2response UPSTREAM"},
 	{"responses-to-chat", "Responses client, Chat upstream", translate, responses, chat, "chat2response UPSTREAM {\n\tmode chat\n\tstate off\n}"},
 	{"responses-to-chat-kept", "the same, and kept in memory", remember, responses, chat, "chat2response UPSTREAM {\n\tmode chat\n}"},
+	{"kept-memory", "kept in memory", stored, responses, chat, "chat2response UPSTREAM {\n\tmode chat\n\tstate memory\n}"},
+	{"kept-bbolt", "kept in bbolt, sync always", durable, responses, chat, "chat2response UPSTREAM {\n\tmode chat\n\tstate bbolt DIR/always.db\n}"},
+	{"kept-bbolt-interval", "kept in bbolt, sync interval", stored, responses, chat,
+		"chat2response UPSTREAM {\n\tmode chat\n\tstate bbolt DIR/interval.db {\n\t\tstore {\n\t\t\tsync interval\n\t\t}\n\t}\n}"},
 	{"chat-alias", "Chat, with an alias", alias, chat, chat, strings.Replace(aliased, "MODE", "chat", 1)},
 	{"responses-alias", "Responses, with an alias", alias, responses, responses, strings.Replace(aliased, "MODE", "responses", 1)},
 	{"chat-tools", "Chat, MCP configured, no tool wanted", tools, chat, chat, "chat2response UPSTREAM {\n\tmode chat\n\tmcp away http://127.0.0.1:9/mcp\n}"},
@@ -61,6 +67,15 @@ func (v *variant) baseline() *variant {
 		}
 	}
 	panic("no baseline for " + v.name) // written by programmers
+}
+
+func variantNamed(name string) *variant {
+	for _, v := range variants {
+		if v.name == name {
+			return v
+		}
+	}
+	panic("no variant " + name) // written by programmers
 }
 
 // model is the upstream's name for the model that the client asks for.
