@@ -11,6 +11,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/labiium/chat2response/internal/fakeopenai"
 	"github.com/labiium/chat2response/keystore"
 )
@@ -382,5 +386,19 @@ func TestDocumentedScopes(t *testing.T) {
 		if rt, ok := apiRoute("/v1/" + strings.TrimPrefix(e.Scope, "endpoint:")); ok && !e.ByDefault && rt.scope("GET") != e.Scope {
 			t.Errorf("%s opens nothing: its path needs %s", e.Scope, rt.scope("GET"))
 		}
+	}
+}
+
+// A1: that other machines spend the operator's key is said, once.
+func TestAnonymousFromAfar(t *testing.T) {
+	core, logs := observer.New(zapcore.WarnLevel)
+	h := &Handler{AllowAnonymous: true, Upstreams: []*Upstream{{apiKey: provider}}, logger: zap.New(core), warned: new(sync.Once)}
+	for _, peer := range []string{"127.0.0.1:1", "[::1]:1", "192.0.2.7:1", "192.0.2.8:1"} {
+		r, _ := http.NewRequest(http.MethodGet, "/status", nil)
+		r.RemoteAddr = peer
+		h.warnOfAnonymous(r)
+	}
+	if all := logs.All(); len(all) != 1 || all[0].ContextMap()["remote_ip"] != "192.0.2.7" {
+		t.Errorf("%v", all)
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -122,6 +124,7 @@ type Handler struct {
 	app    *App
 	sealer *convert.Sealer // under SealKey, if there is one
 	guards bool            // what a path means must be certain: see routeOf
+	warned *sync.Once      // that anybody spends the upstream's key
 	logger *zap.Logger
 }
 
@@ -135,7 +138,7 @@ func (Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the handler and its upstreams. It opens nothing.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
+	h.logger, h.warned = ctx.Logger(), new(sync.Once)
 	if h.MaxBody == 0 {
 		h.MaxBody = defaultMaxBody
 	}
@@ -244,6 +247,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if !ok {
 		return next.ServeHTTP(w, r)
 	}
+	h.warnOfAnonymous(r)
 	x := &exchange{h: h, w: w, r: r, next: next, route: rt}
 	x.set("route", rt.name)
 	x.set("model", "")
@@ -256,6 +260,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	return err
+}
+
+// warnOfAnonymous says once that other machines spend the operator's key. Only a request shows it: what a site listens on
+// is not known to its handlers, and its address in a Caddyfile is no more than the host that a client names (A1).
+func (h *Handler) warnOfAnonymous(r *http.Request) {
+	if !h.AllowAnonymous || h.Keys != nil {
+		return
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || peer.Addr().Unmap().IsLoopback() || !slices.ContainsFunc(h.Upstreams, (*Upstream).shared) {
+		return
+	}
+	h.warned.Do(func() {
+		h.logger.Warn("allow_anonymous: another machine uses the upstream's api_key; bind the site to 127.0.0.1, or configure keys, unless that is meant",
+			zap.String("remote_ip", peer.Addr().String()))
+	})
 }
 
 // Interface guards

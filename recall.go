@@ -298,6 +298,11 @@ func (x *exchange) stateError(err error, param string) error {
 		e.Code = "invalid_value"
 	case x.r.Context().Err() != nil:
 		return upstreamError(context.Canceled)
+	case errors.Is(err, history.ErrFull):
+		notKeptLog.Do(func() { x.h.logger.Warn("the store of the state is full", zap.Error(err)) })
+		x.outcome = "state_unavailable"
+		e.Status, e.Type, e.Code, e.Param = http.StatusServiceUnavailable, "server_error", "state_full", ""
+		e.Message = "This gateway has no more room for what its clients keep. Delete what you do not need any more, or try again later."
 	case errors.Is(err, history.ErrUnreadable):
 		x.h.logger.Error("what is stored cannot be read", zap.Error(err))
 		e.Status, e.Type, e.Code, e.Param = http.StatusInternalServerError, "server_error", "state_unreadable", ""

@@ -57,7 +57,7 @@ func (b *bench) choose() {
 		for _, v := range variants {
 			if s.has(v) && b.flags.only.MatchString(s.name+"/"+v.name) {
 				wanted[v], needed[v] = true, true
-				needed[v.baseline()] = true
+				needed[s.baseline(v)] = true
 			}
 		}
 		for _, v := range variants {

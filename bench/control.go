@@ -19,10 +19,11 @@ import (
 // end of the input ends the process: children die with the parent, however it
 // dies.
 type order struct {
-	Do       string `json:"do"`
-	Upstream string `json:"upstream,omitempty"` // address
-	File     string `json:"file,omitempty"`     // of a profile
-	Dir      string `json:"dir,omitempty"`      // for the gateway's storage
+	Do    string `json:"do"`
+	Sites []site `json:"sites,omitempty"`
+	File  string `json:"file,omitempty"` // of a profile
+	Dir   string `json:"dir,omitempty"`  // for the gateway's storage
+	URL   string `json:"url,omitempty"`  // of an MCP server
 }
 
 type reply struct {

@@ -19,15 +19,15 @@ import (
 	_ "github.com/labiium/chat2response"
 )
 
-// gatewayRole carries out the orders that the gateway knows: Caddy, with a site
-// for each variant, in this process.
+// gatewayRole carries out the orders that the gateway knows: Caddy, with the
+// sites that it is told of, in this process.
 func gatewayRole() func(order) (reply, error) {
 	var watching *watcher
 	var profile *os.File
 	return func(o order) (reply, error) {
 		switch o.Do {
 		case "start":
-			addrs, err := startCaddy(o.Upstream, o.Dir)
+			addrs, err := startCaddy(o.Sites, o.Dir)
 			return reply{Addrs: addrs}, err
 		case "collect": // so that no row pays for the garbage of the one before
 			runtime.GC()
@@ -52,6 +52,8 @@ func gatewayRole() func(order) (reply, error) {
 		case "profiled":
 			pprof.StopCPUProfile()
 			return reply{}, profile.Close()
+		case "list":
+			return reply{}, listTools(o.URL)
 		case "allocations":
 			return reply{}, writeAllocations(o.File)
 		}
@@ -74,15 +76,15 @@ func used() (reply, error) {
 }
 
 // startCaddy runs the sites and tells their addresses.
-func startCaddy(upstream, dir string) (map[string]string, error) {
+func startCaddy(sites []site, dir string) (map[string]string, error) {
 	adapter := caddyconfig.GetAdapter("caddyfile")
 	var err error
 	for range 3 { // another program may take a port that was free
 		var ports map[string]int
-		if ports, err = freePorts(); err != nil {
+		if ports, err = freePorts(sites); err != nil {
 			return nil, err
 		}
-		config, _, adaptErr := adapter.Adapt([]byte(caddyfile(upstream, dir, ports)), nil)
+		config, _, adaptErr := adapter.Adapt([]byte(caddyfile(sites, dir, ports)), nil)
 		if adaptErr != nil {
 			return nil, adaptErr
 		}
@@ -98,7 +100,7 @@ func startCaddy(upstream, dir string) (map[string]string, error) {
 }
 
 // freePorts finds a free port for each gateway.
-func freePorts() (map[string]int, error) {
+func freePorts(sites []site) (map[string]int, error) {
 	ports := map[string]int{}
 	var open []net.Listener
 	defer func() {
@@ -106,16 +108,13 @@ func freePorts() (map[string]int, error) {
 			ln.Close()
 		}
 	}()
-	for _, v := range variants {
-		if v.kind == direct {
-			continue
-		}
+	for _, s := range sites {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, errors.Join(errors.New("no free port"), err)
 		}
 		open = append(open, ln)
-		ports[v.name] = ln.Addr().(*net.TCPAddr).Port
+		ports[s.Name] = ln.Addr().(*net.TCPAddr).Port
 	}
 	return ports, nil
 }

@@ -5,6 +5,7 @@
 // and allocations. README.md says how, and how to read the table.
 //
 //	go run ./bench -quick
+//	go run ./bench -growth
 package main
 
 import (
@@ -49,6 +50,7 @@ func beChild(carryOut func(order) (reply, error)) {
 // flags of the command line.
 type flags struct {
 	quick       bool
+	growth      bool
 	only        *regexp.Regexp
 	json        string
 	cpuProfiles string // directories
@@ -58,13 +60,17 @@ type flags struct {
 func parseFlags() (flags, error) {
 	var f flags
 	flag.BoolVar(&f.quick, "quick", false, "end within 60 seconds; the figures are rougher")
-	only := flag.String("only", "", "measure only the rows whose `scenario/variant` matches this regular expression")
+	flag.BoolVar(&f.growth, "growth", false, "measure instead how what the gateway does grows with the number of things; up to 3 minutes")
+	only := flag.String("only", "", "measure only the rows whose `scenario/variant`, or with -growth whose name, matches this regular expression")
 	flag.StringVar(&f.json, "json", "", "write all figures to this `file` as JSON")
 	flag.StringVar(&f.cpuProfiles, "cpuprofile", "", "also write CPU profiles of the gateway, one a row, into this `directory`; takes some seconds more for each")
 	flag.StringVar(&f.memProfiles, "memprofile", "", "the same for what the gateway allocates")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return f, fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	if f.growth && (f.quick || f.memProfiles != "") {
+		return f, errors.New("-growth goes with -only, -json and -cpuprofile only")
 	}
 	var err error
 	f.only, err = regexp.Compile(*only)
@@ -81,7 +87,11 @@ func run() int {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := measure(ctx, f); err != nil {
+	what := measure
+	if f.growth {
+		what = measureGrowth
+	}
+	if err := what(ctx, f); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		return 1
 	}
@@ -156,7 +166,7 @@ func (b *bench) start(ctx context.Context, dir string) error {
 		return err
 	}
 	b.upstreamAddr = up.Addrs["upstream"]
-	gate, err := b.gateway.ask(order{Do: "start", Upstream: b.upstreamAddr, Dir: filepath.Join(dir, "storage")})
+	gate, err := b.gateway.ask(order{Do: "start", Sites: sitesOf(b.upstreamAddr, dir), Dir: filepath.Join(dir, "storage")})
 	if err != nil {
 		b.stop()
 		return err

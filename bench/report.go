@@ -54,9 +54,9 @@ func (b *bench) report() *report {
 	for _, m := range b.rows {
 		row := rowReport{Scenario: m.s.name, Variant: m.v.name, Kind: m.v.kind}
 		var base *measured
-		if m.v.kind != bare {
-			row.Baseline = m.v.baseline().name
-			base = b.find(m.s, m.v.baseline())
+		if against := m.s.baseline(m.v); m.v != against {
+			row.Baseline = against.name
+			base = b.find(m.s, against)
 		}
 		row.Figures = figures(m, base)
 		row.Targets = verdicts(m, row.Figures)
@@ -136,11 +136,11 @@ func (r *report) writeJSON(file string) error {
 }
 
 // letters are the parts of the comparison.
-var letters = map[kind]string{direct: "(a)", bare: "(b)", again: "(b)", translate: "(c)", remember: "(c)", alias: "(c)", tools: "(c)", express: "(c)"}
+var letters = map[kind]string{direct: "(a)", bare: "(b)", again: "(b)", translate: "(c)", remember: "(c)", stored: "(c)", durable: "(c)", alias: "(c)", tools: "(c)", express: "(c)"}
 
 func (r *report) print(w io.Writer) {
 	fmt.Fprintf(w, "%s\n%d rounds, %.0f s. A figure is the median over the rounds; behind it, it is held against bare reverse_proxy (b)\n"+
-		"of the same round: ×ratio or +difference, median (min…max). A target is met when the median meets it.\n", r.Machine, r.Rounds, r.Seconds)
+		"of the same round, where nothing else is said: ×ratio or +difference, median (min…max). A target is met when the median meets it.\n", r.Machine, r.Rounds, r.Seconds)
 	for from := 0; from < len(r.Rows); {
 		to := from
 		for to < len(r.Rows) && r.Rows[to].Scenario == r.Rows[from].Scenario {

@@ -43,6 +43,7 @@ type scenario struct {
 	kinds       []kind
 	metrics     []metric
 	idle        bool
+	against     string // the variant that the others are held against; "": the bare reverse_proxy of each
 	measure     func(*bench, *measured) (sample, error)
 }
 
@@ -51,6 +52,14 @@ func (s *scenario) rounds(p plan) int {
 		return p.memoryRounds
 	}
 	return p.rounds
+}
+
+// baseline is the variant that another one is held against.
+func (s *scenario) baseline(v *variant) *variant {
+	if s.against != "" {
+		return variantNamed(s.against)
+	}
+	return v.baseline()
 }
 
 func (s *scenario) has(v *variant) bool {
@@ -67,6 +76,7 @@ var (
 	gateways    = []kind{bare, again, translate, remember, alias, express}
 	proxies     = []kind{bare, translate, alias, express}
 	translators = []kind{bare, translate}
+	keepers     = []kind{stored, durable}
 )
 
 var (
@@ -125,6 +135,8 @@ var idleMetrics = []metric{
 var scenarios = []*scenario{
 	{name: "json-c1", title: "JSON, 1 connection", ask: askNamed("json"), connections: 1, kinds: everything, metrics: wholeMetrics, measure: measureWhole},
 	{name: "json-c8", title: "JSON, 8 connections", ask: askNamed("json"), connections: 8, kinds: everything, metrics: loadedMetrics, measure: measureWhole},
+	{name: "kept-c64", title: "JSON, 64 connections, answers kept; held against those kept in memory, not (b)", ask: askNamed("json"), connections: 64,
+		kinds: keepers, against: "kept-memory", metrics: loadedMetrics, measure: measureKept},
 	{name: "sse50-c8", title: "streams of 50 events at once, 8 connections", ask: askNamed("sse50"), connections: 8, kinds: everything, metrics: burstMetrics, measure: measureBurst},
 	{name: "sse2000-c8", title: "streams of 2,000 events at once, 32 in a write, 8 connections", ask: askNamed("sse2000"), connections: 8, kinds: gateways, metrics: steadyMetrics, measure: measureBurst},
 	{name: "gap20-c32", title: "streams of 20 events, one each 5 ms, 32 connections", ask: askNamed("gap20"), connections: 32, kinds: everything, metrics: pacedMetrics, measure: measurePaced},
@@ -139,8 +151,18 @@ func bodyScenario(ask, title string) *scenario {
 	return &scenario{name: ask, title: title, ask: askNamed(ask), connections: 1, kinds: proxies, metrics: bodyMetrics, measure: measureBody}
 }
 
-func measureWhole(b *bench, m *measured) (sample, error) {
-	s, err := b.load(m.v, m.s.ask, m.s.connections, b.plan.slice)
+func measureWhole(b *bench, m *measured) (sample, error) { return measureFor(b, m, b.plan.slice) }
+
+// leastKept is how long answers are kept in a round at least: a disk takes some milliseconds to write, for all
+// connections at once.
+const leastKept = 300 * time.Millisecond
+
+func measureKept(b *bench, m *measured) (sample, error) {
+	return measureFor(b, m, max(b.plan.slice, leastKept))
+}
+
+func measureFor(b *bench, m *measured, duration time.Duration) (sample, error) {
+	s, err := b.load(m.v, m.s.ask, m.s.connections, duration)
 	if err != nil {
 		return nil, err
 	}

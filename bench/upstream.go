@@ -17,13 +17,13 @@ import (
 // costs less than what is measured; what reaches it is checked once, before
 // (check.go), by asking for the last request.
 type upstream struct {
-	ln      net.Listener
-	answers map[string]*canned // by API and ask
+	ln net.Listener
 
-	mu     sync.Mutex
-	record bool
-	path   string // of the last request
-	body   []byte
+	mu      sync.Mutex
+	answers map[string]*canned // by path and ask
+	record  bool
+	path    string // of the last request
+	body    []byte
 }
 
 // canned is an answer made ready for the socket.
@@ -136,7 +136,7 @@ func (u *upstream) serve(conn net.Conn) {
 		}
 		_, rest, _ := bytes.Cut(h.start, []byte(" "))
 		path, _, _ := bytes.Cut(rest, []byte(" "))
-		c := u.answers[string(path)+" "+string(h.mark)]
+		c := u.answer(string(path) + " " + string(h.mark))
 		got := drop
 		var body []byte
 		if u.recording(string(path)) {
@@ -165,6 +165,19 @@ func (u *upstream) serve(conn net.Conn) {
 			return
 		}
 	}
+}
+
+func (u *upstream) answer(to string) *canned {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.answers[to]
+}
+
+// say has an answer be sent to the requests of a path that have a mark. It has everything in its writes.
+func (u *upstream) say(path, mark string, writes ...[]byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.answers[path+" "+mark] = &canned{ask: &ask{}, writes: writes}
 }
 
 func (u *upstream) recording(path string) bool {
