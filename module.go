@@ -67,10 +67,13 @@ type Handler struct {
 	// answered 413. Default: 33554432 (32 MiB).
 	MaxBody int64 `json:"max_body,omitempty"`
 
-	// How many bytes all request bodies that are read here, in this process, may have
-	// together, until their upstreams begin to answer. What would be more is answered
-	// 503. Bodies on the express lane are not kept and do not count. Translating a body
-	// takes three to four times its size. Default: 268435456 (256 MiB).
+	// How many bytes all requests of this process may hold together: bodies as they
+	// arrive, until their upstreams begin to answer; and to the end what is opened of
+	// encrypted_content, what a request continues, and answers that are kept whole. One
+	// client, by its key or its address, may have most of it, and all who show no key
+	// where keys are asked an eighth. What would be more is answered 503. Bodies on the
+	// express lane are not kept and do not count. Translating a body takes three to four
+	// times its size, which does not count either. Default: 268435456 (256 MiB).
 	MaxBodies int64 `json:"max_bodies,omitempty"`
 
 	// How a Responses client sees the reasoning of a Chat upstream: `summary`

@@ -57,8 +57,8 @@ func isProxyHeader(name string) bool {
 }
 
 // isLocalProgram reports whether the program at the other end of the connection was started on this machine to talk to
-// the gateway, and forwards nobody else's requests: nginx, ssh -L and all other forwarders also connect from loopback,
-// and need not leave a mark. It is decided by the process that holds the connection, see [isClientProcess]; where that
+// the gateway, and forwards nobody else's requests: nginx, ssh -L and -R and all other forwarders also connect from
+// loopback, and need not leave a mark. It is decided by the process that holds the connection, see [isClientProcess]; where that
 // cannot be found, it is not.
 //
 // HTTP/1.0 is what nginx speaks to its upstreams unless it is told otherwise, and no client of today does.

@@ -19,7 +19,16 @@ import (
 // does not listen.
 const asClient = "CHAT2RESPONSE_TEST_CLIENT"
 
+// asTunnel is the address that such a client is connected to besides.
+const asTunnel = "CHAT2RESPONSE_TEST_TUNNEL"
+
 func beClient(address string) {
+	if far := os.Getenv(asTunnel); far != "" {
+		if _, err := net.Dial("tcp", far); err != nil {
+			println(err.Error())
+			os.Exit(1)
+		}
+	}
 	resp, err := http.Post(address, "application/json", strings.NewReader("{}"))
 	if err != nil {
 		println(err.Error())
@@ -78,6 +87,10 @@ func TestKeysThroughForwarders(t *testing.T) {
 		if got := askAsProgram(t, "client", "http://localhost:"+port+"/keys/generate"); got != "403" {
 			t.Errorf("through %s: %s", name, got)
 		}
+	}
+	t.Setenv(asTunnel, upstream(t, func(http.ResponseWriter, *http.Request) {}))
+	if got := askAsProgram(t, "client", g.url+"/keys/generate"); got != "403" {
+		t.Errorf("a tunnel that dials out: %s", got)
 	}
 	// The gateway's own process serves other sites, which may lead here.
 	if a := g.post("/keys/generate", "{}"); a.status != http.StatusForbidden || a.openAIError(t).code() != "admin_token_required" {
