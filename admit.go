@@ -56,9 +56,10 @@ func (x *exchange) endWithKey(keys *keystore.Keys) {
 	ended, end := context.WithCancelCause(context.WithoutCancel(x.r.Context()))
 	stop := keys.Watch(x.key, end)
 	ctx, cancel := context.WithCancelCause(x.r.Context())
-	context.AfterFunc(ended, func() { cancel(context.Cause(ended)) })
+	unhook := context.AfterFunc(ended, func() { cancel(context.Cause(ended)) })
 	x.r, x.keyed = x.r.WithContext(ctx), ended
-	x.leaves = append(x.leaves, func() { stop(); end(nil) })
+	// The request itself may go on, to read what a background response has written.
+	x.leaves = append(x.leaves, func() { stop(); unhook(); end(nil) })
 }
 
 // keyEnded is why the client's key has ended since the request began, nil if it has not.

@@ -91,7 +91,8 @@ func (x *exchange) worker(job *history.Job) *exchange {
 	own, cancel := context.WithCancelCause(job.Context())
 	y.leaves = append(y.leaves, func() { cancel(nil) })
 	if x.keyed != nil {
-		context.AfterFunc(x.keyed, func() { cancel(context.Cause(x.keyed)) })
+		unhook := context.AfterFunc(x.keyed, func() { cancel(context.Cause(x.keyed)) })
+		y.leaves = append(y.leaves, func() { unhook() })
 	}
 	r := x.r.WithContext(own)
 	r.Body = http.NoBody // it has been read

@@ -307,8 +307,30 @@ func TestNobodysHistory(t *testing.T) {
 		}
 	}
 	// A page sends what has no type without asking the site.
-	if a := g.post("/v1/responses", ask, "Content-Type", "", "Origin", "https://evil.example"); a.status != 415 {
-		t.Errorf("%d %s", a.status, a.body)
+	for path, body := range map[string]string{"/v1/responses": ask, "/v1/chat/completions": askChat} {
+		if a := g.post(path, body, "Content-Type", "", "Origin", "https://evil.example"); a.status != 415 {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+	}
+	if a := g.post("/v1/responses", ask, "Content-Type", ""); a.status != 200 {
+		t.Errorf("a program: %d %s", a.status, a.body)
+	}
+}
+
+// M3: a body that Caddy finds too large on its way is the client's fault, and told as that.
+func TestTooLargeOnItsWay(t *testing.T) {
+	_, addr := fake(t, fakeopenai.Options{APIs: []fakeopenai.API{fakeopenai.Chat}})
+	g := start(t, "request_body {\n max_size 64KiB\n}\nchat2response "+addr+" {\n mode chat\n fail_duration 1m\n}")
+	for _, path := range []string{"/v1/chat/completions", "/v1/files"} {
+		r, _ := http.NewRequest(http.MethodPost, g.url+path, io.MultiReader(strings.NewReader(`{"model":"`), strings.NewReader(strings.Repeat("x", 1<<20)))) // of no known length
+		r.Header.Set("Content-Type", "application/json")
+		a := g.send(r)
+		if a.openAIError(t); a.status != 413 {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
+		if a := g.post("/v1/chat/completions", askChat); a.status != 200 {
+			t.Errorf("%s, and then: %d %s", path, a.status, a.body)
+		}
 	}
 }
 

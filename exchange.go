@@ -125,7 +125,7 @@ func (x *exchange) serve() error {
 // before the upstream sees any of it; so is one that may have to be sent again.
 func (x *exchange) express() bool {
 	length := x.r.ContentLength
-	return !x.byModel() && !x.h.Upstreams[0].replays && !x.mayUse() && !x.readsAlways(x.route.in) && !(x.route.in == convert.Responses && x.h.State.seals(x.h.Upstreams[0])) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
+	return !x.byModel() && !x.h.Upstreams[0].replays && (x.r.Header.Get("Content-Type") != "" || !isForeign(x.r)) && !x.mayUse() && !x.readsAlways(x.route.in) && !(x.route.in == convert.Responses && x.h.State.seals(x.h.Upstreams[0])) && x.route.in == x.h.Upstreams[0].Mode && x.r.Header.Get("Content-Encoding") == "" &&
 		checkMediaType(x.r.Header.Get("Content-Type")) == nil && length >= 0 && length <= x.h.MaxBody
 }
 
@@ -155,9 +155,9 @@ func (x *exchange) direct(u *Upstream, path string, body []byte) error {
 		if api == "" {
 			api = u.Mode // it is the client's, since the answer passes unread
 		}
-		return x.watched(func(w http.ResponseWriter) error { return u.serve(w, r, x.next) }, api)
+		return x.watched(r, api)
 	}
-	return x.relayed(func(w http.ResponseWriter) error { return u.serve(w, r, x.next) })
+	return x.relayed(r)
 }
 
 // caddyError makes an error of a Caddy handler one for the client.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -221,7 +223,7 @@ func (u *Upstream) request(ctx context.Context, r *http.Request, path string, bo
 		setBody(out, body)
 		out.Header.Del("Content-Encoding")
 	} else if r.Body != nil {
-		out.Body = clientBody{r.Body}
+		out.Body = &clientBody{ReadCloser: r.Body}
 	}
 	u.authorize(out.Header, owner)
 	return out
@@ -230,11 +232,18 @@ func (u *Upstream) request(ctx context.Context, r *http.Request, path string, bo
 // clientBody is a client's body that goes to the upstream as it comes. That it breaks
 // off is not the upstream's failure, so it must not look like one to reverse_proxy, which
 // would leave a healthy upstream alone for a while.
-type clientBody struct{ io.ReadCloser }
+type clientBody struct {
+	io.ReadCloser
+	over atomic.Pointer[http.MaxBytesError] // it is larger than Caddy's request_body directive lets it be
+}
 
-func (b clientBody) Read(p []byte) (int, error) {
+func (b *clientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && err != io.EOF {
+		var over *http.MaxBytesError
+		if errors.As(err, &over) {
+			b.over.Store(over)
+		}
 		err = clientGone{err}
 	}
 	return n, err

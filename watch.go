@@ -22,11 +22,13 @@ import (
 type watcher struct {
 	http.ResponseWriter
 	header http.Header // the upstream's, where the account is shared; else it is the client's
+	client *clientBody // whose body goes to the upstream; nil if it was read here
 	passes bool        // redirects do
 	head   bool        // the answer has no body
 
 	begun, events bool
 	refused       bool     // the answer is a redirect, and an error has taken its place
+	tooLarge      error    // the client's body is, and an error has taken the place of an answer
 	failed        int      // the status of an error that is kept until it is whole
 	body          keptBody // of that
 	last          [2]byte  // of the body
@@ -34,8 +36,9 @@ type watcher struct {
 }
 
 // newWatcher returns the watcher of an answer of the exchange's upstream.
-func (x *exchange) newWatcher() *watcher {
+func (x *exchange) newWatcher(r *http.Request) *watcher {
 	w := &watcher{ResponseWriter: x.w}
+	w.client, _ = r.Body.(*clientBody)
 	if x.up.shared() {
 		w.header, w.head = http.Header{}, x.r.Method == http.MethodHead
 		w.body.hold = x.hold
@@ -79,6 +82,12 @@ func (w *watcher) WriteHeader(status int) {
 			w.Header().Del(name)
 		}
 		writeError(w.ResponseWriter, noAnswer(status))
+		return
+	}
+	if status == statusClientGone && !w.begun && w.client != nil && w.client.over.Load() != nil {
+		e := tooLarge(w.client.over.Load().Limit) // reverse_proxy takes it for a client that has left
+		w.begun, w.refused, w.tooLarge = true, true, e
+		writeError(w.ResponseWriter, e)
 		return
 	}
 	final := status >= 200 || status == http.StatusSwitchingProtocols
@@ -141,7 +150,7 @@ const maxErrorBody = 64 << 10
 // finish sends what was kept, when the upstream's handler has returned, and the
 // trailers.
 func (w *watcher) finish() {
-	if w.header == nil {
+	if w.header == nil || w.tooLarge != nil {
 		return
 	}
 	if w.failed == 0 {
@@ -205,8 +214,8 @@ func (w *watcher) between() bool { return w.events && bytes.Equal(w.last[:], bla
 // reverse_proxy panics when an answer breaks off. A stream ends with an event that
 // says so, where one can follow; else the client must see the connection break, so
 // the panic goes on.
-func (x *exchange) watched(serve func(http.ResponseWriter) error, api convert.API) (err error) {
-	w := x.newWatcher()
+func (x *exchange) watched(r *http.Request, api convert.API) (err error) {
+	w := x.newWatcher(r)
 	outcome := x.outcome
 	x.outcome = "aborted"
 	defer func() {
@@ -223,7 +232,7 @@ func (x *exchange) watched(serve func(http.ResponseWriter) error, api convert.AP
 			http.NewResponseController(w).Flush()
 		}
 	}()
-	err = serve(w)
+	err = x.up.serve(w, r, x.next)
 	if x.outcome = outcome; w.refused {
 		x.outcome = "upstream_error"
 	}
@@ -233,18 +242,15 @@ func (x *exchange) watched(serve func(http.ResponseWriter) error, api convert.AP
 
 // relayed is watched for answers of which nothing is known. Where one breaks off the
 // client must see the connection break, so reverse_proxy's panic goes on.
-func (x *exchange) relayed(serve func(http.ResponseWriter) error) error {
+func (x *exchange) relayed(r *http.Request) error {
+	w := x.newWatcher(r)
+	w.passes = true
 	outcome := x.outcome
 	x.outcome = "aborted"
-	var err error
-	if x.up.shared() {
-		w := x.newWatcher()
-		w.passes = true
-		err = serve(w)
-		w.finish()
-	} else {
-		err = serve(x.w)
+	err := x.up.serve(w, r, x.next)
+	if x.outcome = outcome; w.tooLarge != nil {
+		x.outcome = ""
 	}
-	x.outcome = outcome
+	w.finish()
 	return x.caddyError(err)
 }
