@@ -156,7 +156,11 @@ func (b *bench) oneRound(ctx context.Context, round int, rows []*measured) error
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		got, err := m.s.measure(b, m)
+		var got sample
+		err := b.withProcs(m.s, func() (err error) {
+			got, err = m.s.measure(b, m)
+			return err
+		})
 		if errors.Is(err, errWrong) {
 			got, err = sample{}, nil
 		}
@@ -166,4 +170,17 @@ func (b *bench) oneRound(ctx context.Context, round int, rows []*measured) error
 		m.rounds = append(m.rounds, got)
 	}
 	return nil
+}
+
+// withProcs does something with the gateway's GOMAXPROCS as a scenario has it.
+func (b *bench) withProcs(s *scenario, do func() error) error {
+	if s.procs == 0 {
+		return do()
+	}
+	if _, err := b.gateway.ask(order{Do: "procs", Procs: s.procs}); err != nil {
+		return err
+	}
+	err := do()
+	_, resetErr := b.gateway.ask(order{Do: "procs", Procs: 1})
+	return errors.Join(err, resetErr)
 }

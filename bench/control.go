@@ -24,6 +24,7 @@ type order struct {
 	File  string `json:"file,omitempty"` // of a profile
 	Dir   string `json:"dir,omitempty"`  // for the gateway's storage
 	URL   string `json:"url,omitempty"`  // of an MCP server
+	Procs int    `json:"procs,omitempty"`
 }
 
 type reply struct {

@@ -52,6 +52,9 @@ func gatewayRole() func(order) (reply, error) {
 		case "profiled":
 			pprof.StopCPUProfile()
 			return reply{}, profile.Close()
+		case "procs":
+			runtime.GOMAXPROCS(o.Procs)
+			return reply{}, nil
 		case "list":
 			return reply{}, listTools(o.URL)
 		case "allocations":

@@ -24,12 +24,15 @@ type growth struct {
 	sites []site // of a gateway started for this row alone; UPSTREAM, DIR and MCP are replaced
 	// prepare makes ready what there are n of, does once what is to be measured, and checks that all n took part. What
 	// it returns does it once more.
-	prepare func(g *grower, n int) (func() error, error)
+	prepare func(g *grower, n int) (act, error)
 	memory  bool // it is memory that may not grow: MiB are measured, not CPU
 	// without is like prepare, for the same without what the row is about. Where it is there, the clock counts too: how
 	// much longer the most things take than without, held to saveLimit.
-	without func(g *grower, n int) (func() error, error)
+	without func(g *grower, n int) (act, error)
 }
+
+// act does what is measured, once.
+type act func() error
 
 // bound is what a row is held to.
 type bound string
@@ -39,6 +42,14 @@ const (
 	heldLinear bound = "linear"
 	heldBelow  bound = "bounded" // memory stays below memoryLimit, however many there are
 )
+
+// most is the exponent of a bound.
+func (b bound) most() float64 {
+	if b == heldFlat {
+		return flatExponent
+	}
+	return linearExponent
+}
 
 // What rows are held to beside their exponents.
 const (
@@ -162,24 +173,24 @@ func (g *grower) measure(ctx context.Context, row *growth) (*grown, error) {
 		g.b.addrs = started.Addrs
 	}
 	got := &grown{row: row, cost: make([][]float64, len(factors)), clock: make([][]float64, len(factors))}
-	act := []func() error{}
+	var acts []act
 	for _, f := range factors {
 		got.numbers = append(got.numbers, f*row.n)
 		do, err := row.prepare(g, f*row.n)
 		if err != nil {
 			return nil, fmt.Errorf("%d: %w", f*row.n, err)
 		}
-		act = append(act, do)
+		acts = append(acts, do)
 	}
 	// What is held to be linear is measured beyond what one of it costs. Of what is held to be flat only the cost of
 	// measuring is subtracted, as the rest is what it is about.
-	empty := func() error { return nil }
+	empty := act(func() error { return nil })
 	if row.held == heldLinear {
 		if empty, err = row.prepare(g, 1); err != nil {
 			return nil, fmt.Errorf("1: %w", err)
 		}
 	}
-	var without func() error
+	var without act
 	if row.without != nil {
 		if without, err = row.without(g, got.numbers[len(got.numbers)-1]); err != nil {
 			return nil, fmt.Errorf("without: %w", err)
@@ -194,15 +205,15 @@ func (g *grower) measure(ctx context.Context, row *growth) (*grown, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := g.round(got, act, empty, without); err != nil {
+		if err := g.round(got, acts, empty, without); err != nil {
 			return nil, err
 		}
 	}
-	return got, g.trace(row, act[len(act)-1])
+	return got, g.trace(row, acts[len(acts)-1])
 }
 
 // round measures each size once. without may be nil.
-func (g *grower) round(got *grown, act []func() error, empty, without func() error) error {
+func (g *grower) round(got *grown, acts []act, empty, without act) error {
 	sample := g.sample
 	if got.row.memory {
 		sample = g.live
@@ -211,7 +222,7 @@ func (g *grower) round(got *grown, act []func() error, empty, without func() err
 	if err != nil {
 		return err
 	}
-	for i, do := range act {
+	for i, do := range acts {
 		cost, clock, err := sample(got.row, do)
 		if err != nil {
 			return fmt.Errorf("%d: %w", got.numbers[i], err)
@@ -223,13 +234,13 @@ func (g *grower) round(got *grown, act []func() error, empty, without func() err
 		return nil
 	}
 	_, clock, err := sample(got.row, without)
-	most := got.clock[len(act)-1]
+	most := got.clock[len(acts)-1]
 	got.later = append(got.later, most[len(most)-1]-clock)
 	return err
 }
 
 // sample is the CPU that the gateway uses for what do does, and how long that takes, each in ms and for one time.
-func (g *grower) sample(row *growth, do func() error) (cpu, clock float64, err error) {
+func (g *grower) sample(row *growth, do act) (cpu, clock float64, err error) {
 	before, err := g.b.usage("collect")
 	if err != nil {
 		return 0, 0, err
@@ -246,7 +257,7 @@ func (g *grower) sample(row *growth, do func() error) (cpu, clock float64, err e
 }
 
 // live is the most MiB that are alive while do does it, beyond what was before.
-func (g *grower) live(row *growth, do func() error) (mib, clock float64, err error) {
+func (g *grower) live(row *growth, do act) (mib, clock float64, err error) {
 	if _, err := g.b.gateway.ask(order{Do: "watch"}); err != nil {
 		return 0, 0, err
 	}
@@ -260,7 +271,7 @@ func (g *grower) live(row *growth, do func() error) (mib, clock float64, err err
 func milli(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // trace writes a CPU profile of the row with the most things, if it is asked for.
-func (g *grower) trace(row *growth, do func() error) error {
+func (g *grower) trace(row *growth, do act) error {
 	if g.b.flags.cpuProfiles == "" {
 		return nil
 	}
@@ -293,7 +304,7 @@ func fileName(row string) string {
 
 // medians are those of the rounds, by size, and at least as much as can be measured at all.
 func medians(rounds [][]float64) []float64 {
-	const resolution = 0.001 // µs, of getrusage
+	const resolution = 0.001 // ms, of getrusage
 	out := make([]float64, len(rounds))
 	for i, r := range rounds {
 		s, _ := spreadOf(r)
@@ -307,6 +318,5 @@ func (m *grown) met() bool {
 	if m.row.held == heldBelow {
 		return slices.Max(medians(m.cost)) <= memoryLimit
 	}
-	word := growthOf(exponent(m.numbers, medians(m.cost)))
-	return word == "flat" || word == string(m.row.held)
+	return exponent(m.numbers, medians(m.cost)) <= m.row.held.most()
 }

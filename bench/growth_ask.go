@@ -84,7 +84,7 @@ func (g *grower) askBy(c *client, x exchange) ([]byte, error) {
 
 // again asks once, checks that what there are n of is there, and returns what asks again. Of sent each must have
 // reached the upstream, of got each must be in the answer; "" is not looked for.
-func (g *grower) again(x exchange, n int, sent, got string) (func() error, error) {
+func (g *grower) again(x exchange, n int, sent, got string) (act, error) {
 	answer, err := g.ask(x)
 	if err != nil {
 		return nil, err

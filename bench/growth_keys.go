@@ -21,7 +21,7 @@ func keySites(numbers ...int) []site {
 func keySite(n int) string { return fmt.Sprintf("keys-%d", n) }
 
 var listKeysRow = &growth{name: "GET /keys (bbolt)", n: 500, times: 5, held: heldLinear, sites: keySites(1, 500, 1000, 2000),
-	prepare: func(g *grower, n int) (func() error, error) {
+	prepare: func(g *grower, n int) (act, error) {
 		if _, err := g.mint(keySite(n), n); err != nil {
 			return nil, err
 		}
@@ -29,7 +29,7 @@ var listKeysRow = &growth{name: "GET /keys (bbolt)", n: 500, times: 5, held: hel
 	}}
 
 var useKeyRow = &growth{name: "use of a key, of so many (bbolt)", n: 2000, times: 200, held: heldFlat, sites: keySites(2000, 4000, 8000),
-	prepare: func(g *grower, n int) (func() error, error) {
+	prepare: func(g *grower, n int) (act, error) {
 		tokens, err := g.mint(keySite(n), n)
 		if err != nil {
 			return nil, err

@@ -36,10 +36,11 @@ type grownTable struct {
 }
 
 func (m *grown) report() grownTable {
-	t := grownTable{What: m.row.name, Via: m.row.via, Numbers: m.numbers, Cost: medians(m.cost), Unit: "ms", Rounds: m.cost, Clock: m.clock, Later: m.later}
+	t := grownTable{What: m.row.name, Via: m.row.via, Numbers: m.numbers, Cost: medians(m.cost), Unit: "ms",
+		Rounds: m.cost, Clock: m.clock, Later: m.later}
 	slope := exponent(t.Numbers, t.Cost)
 	t.Word = growthOf(slope)
-	held := verdict{Metric: "exponent", Target: string(m.row.held), Got: slope, Met: m.met()}
+	held := verdict{Metric: "exponent", Target: fmt.Sprintf("≤ %.2f", m.row.held.most()), Got: slope, Met: m.met()}
 	if m.row.held == heldBelow {
 		t.Unit, t.Word = "MiB", "bounded"
 		held.Metric, held.Target, held.Got = "live_mib", fmt.Sprintf("≤ %d MiB", memoryLimit), slices.Max(t.Cost)
@@ -52,7 +53,8 @@ func (m *grown) report() grownTable {
 	t.Targets = append(t.Targets, held)
 	if later, ok := spreadOf(m.later); ok {
 		got := later.Median
-		t.Targets = append(t.Targets, verdict{Metric: "later_ms", Target: fmt.Sprintf("≤ %d ms", saveLimit.Milliseconds()), Got: got, Met: got <= milli(saveLimit)})
+		t.Targets = append(t.Targets, verdict{Metric: "later_ms", Target: fmt.Sprintf("≤ %d ms", saveLimit.Milliseconds()),
+			Got: got, Met: got <= milli(saveLimit)})
 	}
 	return t
 }
@@ -66,8 +68,9 @@ func (r *growthReport) writeJSON(file string) error {
 }
 
 func (r *growthReport) print(w io.Writer) {
-	fmt.Fprintf(w, "%s; load average %s\nCPU of the gateway's process in ms, the median of %d rounds or more, less that of one of the thing (of rows held to flat:\n"+
-		"less that of measuring). Exponent: flat up to %.1f, linear up to %.2f.\n\n", r.Machine, orUnknown(r.Machine.Load), growthLeast, flatExponent, linearExponent)
+	fmt.Fprintf(w, "%s; load average %s before\nCPU of the gateway's process, the median of %d rounds or more, less that of one of the thing "+
+		"(of rows that must be flat:\nless that of measuring). Exponent: flat up to %.1f, linear up to %.2f.\n\n",
+		r.Machine, orUnknown(r.Machine.Load), growthLeast, flatExponent, linearExponent)
 	lines := [][]string{{"what", "n, 2n, 4n", "CPU or memory", "exponent", "verdict", ""}}
 	for _, row := range r.Rows {
 		lines = append(lines, []string{row.What, figuresOf(row.Numbers), costsOf(row), exponentOf(row), row.Word, row.targets()})
@@ -147,7 +150,7 @@ func (r *growthReport) summary(w io.Writer) {
 			missed = append(missed, fmt.Sprintf("  %s, %s: %.4g, target %s (%s)", row.What, v.Metric, v.Got, v.Target, row.Word))
 		}
 	}
-	fmt.Fprintf(w, "\n%d of %d targets met in %v.\n", met, all, (time.Duration(r.Seconds * float64(time.Second))).Round(time.Second))
+	fmt.Fprintf(w, "\n%d of %d targets met in %v.\n", met, all, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second))
 	if len(missed) > 0 {
 		fmt.Fprintf(w, "Not met:\n%s\n", strings.Join(missed, "\n"))
 	}

@@ -12,10 +12,11 @@ import (
 // is not the exponent that counts, but that memory stays below a bound: the gateway refuses what does not fit.
 var sealedRow = &growth{name: "sealed items of 2 MiB", n: 100, memory: true, held: heldBelow,
 	sites: []site{{"sealed", "chat2response UPSTREAM {\n\tmode chat\n\tdialect vllm\n\tstate off\n\tmax_bodies 64MiB\n}"}},
-	prepare: func(g *grower, n int) (func() error, error) {
+	prepare: func(g *grower, n int) (act, error) {
 		g.up.say(paths[chat], "thinking", wholeAnswer(strings.Replace(string(chatAnswer("x")), `"content"`,
 			`"reasoning":`+quote(strings.Repeat("thinking about it again and again. ", 2<<20/35))+`,"content"`, 1)))
-		body, err := g.ask(exchange{site: "sealed", path: paths[responses], mark: "thinking", body: `{"model":"bench","store":false,"include":["reasoning.encrypted_content"],"input":"x"}`})
+		body, err := g.ask(exchange{site: "sealed", path: paths[responses], mark: "thinking",
+			body: `{"model":"bench","store":false,"include":["reasoning.encrypted_content"],"input":"x"}`})
 		if err != nil {
 			return nil, err
 		}

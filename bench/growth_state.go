@@ -24,7 +24,7 @@ var (
 const oneMessage = `{"type":"message","role":"user","content":"x"}`
 
 var chainRow = &growth{name: "a turn at chain length", n: 100, times: 5, held: heldLinear, sites: memorySite,
-	prepare: func(g *grower, n int) (func() error, error) {
+	prepare: func(g *grower, n int) (act, error) {
 		last := ""
 		for range n {
 			r, err := g.object(exchange{site: "memory", path: paths[responses], body: turn("previous_response_id", last)})
@@ -45,7 +45,7 @@ func turn(member, id string) string {
 }
 
 var appendRow = &growth{name: "append one item to a conversation of", n: 1000, times: 20, held: heldFlat, sites: memorySite,
-	prepare: func(g *grower, n int) (func() error, error) {
+	prepare: func(g *grower, n int) (act, error) {
 		id, _, err := g.conversation(n)
 		if err != nil {
 			return nil, err
@@ -55,7 +55,7 @@ var appendRow = &growth{name: "append one item to a conversation of", n: 1000, t
 	}}
 
 var threadRow = &growth{name: "a turn in a conversation of", n: 2000, times: 2, held: heldLinear, sites: memorySite,
-	prepare: func(g *grower, n int) (func() error, error) {
+	prepare: func(g *grower, n int) (act, error) {
 		id, _, err := g.conversation(n)
 		if err != nil {
 			return nil, err
@@ -64,7 +64,7 @@ var threadRow = &growth{name: "a turn in a conversation of", n: 2000, times: 2, 
 	}}
 
 var referenceRow = &growth{name: "item references", n: 1000, times: 2, held: heldLinear, sites: memorySite,
-	prepare: func(g *grower, n int) (func() error, error) {
+	prepare: func(g *grower, n int) (act, error) {
 		_, ids, err := g.conversation(n)
 		if err != nil {
 			return nil, err
@@ -133,7 +133,7 @@ func (g *grower) objectBy(c *client, x exchange) (object, error) {
 }
 
 var saveRow = &growth{name: "saving a response of so many items (bbolt)", n: 6000, held: heldLinear, sites: bboltSite,
-	prepare: func(g *grower, n int) (func() error, error) {
+	prepare: func(g *grower, n int) (act, error) {
 		save := func() (object, error) {
 			r, err := g.object(exchange{site: "bbolt", path: paths[responses], body: g.itemsWithIDs(n, "true")})
 			if err == nil && (r.Store == nil || !*r.Store) {
@@ -158,7 +158,7 @@ var saveRow = &growth{name: "saving a response of so many items (bbolt)", n: 600
 			return err
 		}, nil
 	},
-	without: func(g *grower, n int) (func() error, error) {
+	without: func(g *grower, n int) (act, error) {
 		do := func() error {
 			_, err := g.ask(exchange{site: "bbolt", path: paths[responses], body: g.itemsWithIDs(n, "false")})
 			return err

@@ -86,7 +86,7 @@ func (s *toolServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 var toolNumbers = []int{1, 256, 512, 1024}
 
 var toolsRow = &growth{name: "MCP tools, a request", n: 256, times: 10, held: heldLinear, sites: toolSites(),
-	prepare: func(g *grower, n int) (func() error, error) {
+	prepare: func(g *grower, n int) (act, error) {
 		x := exchange{site: fmt.Sprintf("tools-%d", n), path: paths[chat], body: `{"model":"bench","messages":[{"role":"user","content":"x"}]}`}
 		return g.again(x, n, `"parameters"`, "")
 	}}
@@ -95,8 +95,8 @@ func toolSites() []site {
 	var out []site
 	for _, n := range toolNumbers {
 		name := fmt.Sprintf("tools-%d", n)
-		out = append(out, site{name, "chat2response UPSTREAM {\n\tmode chat\n\tstate off\n\tmcp s" + fmt.Sprint(n) + " MCP/" + name + " {\n\t\trequired\n\t}\n" +
-			"\tmcp {\n\t\tallow_unauthenticated\n\t}\n}"})
+		out = append(out, site{name, fmt.Sprintf("chat2response UPSTREAM {\n\tmode chat\n\tstate off\n\tmcp s%d MCP/%s {\n\t\trequired\n\t}\n"+
+			"\tmcp {\n\t\tallow_unauthenticated\n\t}\n}", n, name)})
 	}
 	return out
 }
@@ -118,7 +118,7 @@ var (
 
 func schemaRow(name string, n int, schema func(n int) string) *growth {
 	return &growth{name: name, n: n, times: 5, held: heldLinear, via: "mcpbridge in the gateway's process",
-		prepare: func(g *grower, n int) (func() error, error) {
+		prepare: func(g *grower, n int) (act, error) {
 			g.counter++
 			path := fmt.Sprintf("/schema-%d", g.counter)
 			g.mcp.offer(path, `{"name":"t","inputSchema":`+schema(n)+`}`)

@@ -73,7 +73,11 @@ func (b *bench) profile(m *measured) error {
 	if err := write("profile", b.flags.cpuProfiles, "cpu"); err != nil {
 		return err
 	}
-	if _, err := b.load(m.v, m.s.ask, m.s.connections, b.plan.profile); err != nil {
+	err := b.withProcs(m.s, func() error {
+		_, err := b.load(m.v, m.s.ask, m.s.connections, b.plan.profile)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if err := write("profiled", b.flags.cpuProfiles, "cpu"); err != nil {
