@@ -243,6 +243,9 @@ func TestKeysAdminToken(t *testing.T) {
 	if last.status != http.StatusTooManyRequests || last.header.Get("Retry-After") == "" {
 		t.Errorf("%d %s", last.status, last.body)
 	}
+	if a := g.get("/keys", bearer...); a.status != http.StatusOK {
+		t.Errorf("the right token behind wrong ones: %d %s", a.status, a.body)
+	}
 }
 
 // What a key may do: endpoints, models, requests a minute and at one time.
