@@ -25,6 +25,7 @@ type batch struct {
 type edit struct {
 	add  pointer
 	from *place
+	same *encoded // shared by edits that mostly write the same; may be nil
 }
 
 func (t Tenant) batch() *batch {
@@ -58,8 +59,9 @@ func (b *batch) point(p pointing) error {
 	if len(p) > maxPointers {
 		return fmt.Errorf("%w: %d items have ids of their own; %d are possible at once", ErrTooLarge, len(p), maxPointers)
 	}
+	same := new(encoded)
 	for key, pointer := range p {
-		if err := b.edit(key, nil, edit{add: pointer}); err != nil {
+		if err := b.edit(key, nil, edit{add: pointer, same: same}); err != nil {
 			return err
 		}
 	}
@@ -125,9 +127,31 @@ func (e edit) apply(c *store.Change, now []byte) error {
 		}
 	}
 	var err error
-	c.New, err = encode(p)
+	c.New, err = e.encode(p)
 	c.Expires = timeOf(p.Until)
 	return err
+}
+
+// encode is the pointer as it is written. All items of a response that are new have the same, made once.
+func (e edit) encode(p pointer) ([]byte, error) {
+	if e.same == nil || len(p.Places) != 1 {
+		return encode(p)
+	}
+	if e.same.value == nil || e.same.place != p.Places[0] || e.same.until != p.Until {
+		value, err := encode(p)
+		if err != nil {
+			return nil, err
+		}
+		*e.same = encoded{p.Places[0], p.Until, value}
+	}
+	return e.same.value, nil
+}
+
+// encoded is a pointer with one place, and how it is written.
+type encoded struct {
+	place place
+	until int64
+	value []byte
 }
 
 // commit makes the changes, and takes what they change in the ledger onto the account. Changes that have lost against

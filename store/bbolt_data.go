@@ -93,7 +93,11 @@ func alive(s stored, now int64) bool {
 // put makes what is at (space, p.ID) this value, writing only what is not so already.
 func (b *buckets) put(space string, p Position, expires int64, value []byte) error {
 	key := dataKey(space, p.ID)
-	old := b.get(key)
+	return b.replace(key, b.get(key), space, p, expires, value)
+}
+
+// replace is put where old is known to be what stands at key, expired or not; nil: nothing.
+func (b *buckets) replace(key []byte, old stored, space string, p Position, expires int64, value []byte) error {
 	if old != nil && old.score() == p.Score && old.expires() == expires && bytes.Equal(old.value(), value) {
 		return nil
 	}
@@ -153,14 +157,17 @@ func (b *buckets) remove(space, id string) error {
 	return b.data.Delete(key)
 }
 
-// swap makes a change that wins.
-func (b *buckets) swap(c *Change) error {
+// swap makes a change that wins. isNew says that nothing stands there, not even what has expired.
+func (b *buckets) swap(c *Change, isNew bool) error {
 	if c.New == nil {
 		return b.remove(c.Space, c.ID)
 	}
 	score := c.Score
 	if c.Unlisted {
 		score = unlistedScore
+	}
+	if isNew {
+		return b.replace(dataKey(c.Space, c.ID), nil, c.Space, Position{score, c.ID}, millis(c.Expires), c.New)
 	}
 	return b.put(c.Space, Position{score, c.ID}, millis(c.Expires), c.New)
 }
@@ -210,19 +217,22 @@ func (s *boltShare) SwapMany(ctx context.Context, changes []Change) error {
 	}
 	// In order: bbolt splits its pages only at the end of a transaction, and until then makes room among all that was
 	// put in before, which for thousands in any order takes seconds.
-	ordered := make([]*Change, len(changes))
+	ordered := make([]int, len(changes))
 	for i := range changes {
-		ordered[i] = &changes[i]
+		ordered[i] = i
 	}
-	slices.SortFunc(ordered, func(a, b *Change) int {
+	slices.SortFunc(ordered, func(i, j int) int {
+		a, b := &changes[i], &changes[j]
 		return cmp.Or(strings.Compare(a.Space, b.Space), strings.Compare(a.ID, b.ID))
 	})
+	isNew := make([]bool, len(changes))
 	w := &write{sync: s.sync, apply: func(db *buckets) error {
 		now := time.Now().UnixMilli()
 		var lost []int
 		for i := range changes {
 			c := &changes[i]
 			v := db.get(dataKey(c.Space, c.ID))
+			isNew[i] = v == nil
 			if !alive(v, now) {
 				v = nil
 			}
@@ -233,8 +243,8 @@ func (s *boltShare) SwapMany(ctx context.Context, changes []Change) error {
 		if len(lost) > 0 {
 			return conflict(lost)
 		}
-		for _, c := range ordered {
-			if err := db.swap(c); err != nil {
+		for _, i := range ordered {
+			if err := db.swap(&changes[i], isNew[i]); err != nil {
 				return err
 			}
 		}
