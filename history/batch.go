@@ -60,6 +60,10 @@ func (b *batch) point(p pointing) error {
 		return fmt.Errorf("%w: %d items have ids of their own; %d are possible at once", ErrTooLarge, len(p), maxPointers)
 	}
 	same := new(encoded)
+	b.changes = slices.Grow(b.changes, len(p))
+	if len(b.edits) == 0 {
+		b.edits = make(map[int]edit, len(p))
+	}
 	for key, pointer := range p {
 		if err := b.edit(key, nil, edit{add: pointer, same: same}); err != nil {
 			return err

@@ -71,12 +71,13 @@ type pointing map[string]pointer
 
 // to adds a place of items, of which those that were given their ids now have the tag.
 func (p pointing) to(items []responses.Item, tag string, at place, until int64) {
+	here := pointer{[]place{at}, until} // merge copies
 	for _, key := range pointerKeys(items, tag) {
 		if old, ok := p[key]; ok {
-			p[key] = old.merge(pointer{[]place{at}, until})
+			p[key] = old.merge(here)
 			continue
 		}
-		p[key] = pointer{[]place{at}, until}
+		p[key] = here
 	}
 }
 

@@ -111,6 +111,7 @@ func (t Tenant) prepare(ctx context.Context, turn Turn) (*saving, error) {
 	for i := range past {
 		known[past[i].ID] = pointable(&past[i])
 	}
+	r.items = make([]responses.Item, 0, len(turn.Input)+len(turn.Response.Output))
 	for _, item := range turn.Input {
 		item = normal(item, &s.ids)
 		if known[item.ID] && pointable(&item) {
@@ -126,7 +127,9 @@ func (t Tenant) prepare(ctx context.Context, turn Turn) (*saving, error) {
 func (s *saving) finish(ctx context.Context, response *responses.Response, thread *Thread) (err error) {
 	r := s.record
 	r.response, r.Status = *response, response.Status
-	r.items = slices.Clip(r.input())
+	if len(r.items) > r.Inputs { // it had an output before, which others may have in hand
+		r.items = slices.Clip(r.input())
+	}
 	for _, item := range response.Output {
 		r.items = append(r.items, normal(item, &s.ids))
 	}
